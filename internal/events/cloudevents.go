@@ -1,0 +1,166 @@
+package events
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// DefaultSource is the CloudEvents source of a connector.
+const DefaultSource = "urn:smartconnect:connector"
+
+// schemaBase precedes the file name of a schema in dataschema.
+const schemaBase = "urn:smartconnect:schema:"
+
+// All data names members and their sources of health records.
+const (
+	classification = "restricted"
+	regulation     = "HIPAA"
+)
+
+const (
+	specVersion = "1.0"
+	jsonType    = "application/json"
+)
+
+// encode returns the header and body of e in CloudEvents' binary mode for
+// NATS. The NATS binding of the specification reads ce-datacontenttype, the
+// official Go SDK an unprefixed content-type: both are there. Values are
+// printable ASCII without space, quote and percent sign, so that they mean the
+// same to a reader who percent-decodes and to one who does not.
+func encode(e Event, source string) (nats.Header, []byte, error) {
+	body, err := json.Marshal(e.Data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode %s: %w", e.Type, err)
+	}
+	h := nats.Header{}
+	for name, value := range map[string]string{
+		"ce-specversion":        specVersion,
+		"ce-id":                 e.ID,
+		"ce-source":             source,
+		"ce-type":               string(e.Type),
+		"ce-subject":            e.Tokens(),
+		"ce-time":               stampTime(e.Time),
+		"ce-recordedtime":       stampTime(e.Recorded),
+		"ce-sequence":           strconv.FormatUint(e.Sequence, 10),
+		"ce-dataschema":         schemaBase + e.Type.SchemaFile(),
+		"ce-dataclassification": classification,
+		"ce-dataregulation":     regulation,
+		"ce-causationid":        e.CausationID,
+		"ce-correlationid":      e.CorrelationID,
+		"ce-expirytime":         stampTime(e.Expires),
+		"ce-datacontenttype":    jsonType,
+		"content-type":          jsonType,
+	} {
+		if value == "" {
+			continue
+		}
+		if i := strings.IndexFunc(value, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '%' }); i >= 0 {
+			return nil, nil, fmt.Errorf("encode %s: attribute %s has a character at %d that headers may not carry", e.Type, name, i)
+		}
+		h[name] = []string{value}
+	}
+	return h, body, nil
+}
+
+func stampTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// Decode reads an event from a message of the stream. An error wraps
+// ErrMalformed; an unknown type is such an error too.
+func Decode(header nats.Header, body []byte) (Event, error) {
+	e, err := decode(header, body)
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return e, nil
+}
+
+func decode(header nats.Header, body []byte) (Event, error) {
+	if v := attribute(header, "ce-specversion"); v != specVersion {
+		return Event{}, fmt.Errorf("ce-specversion is %.20q, want %q", v, specVersion)
+	}
+	if v := attribute(header, "ce-datacontenttype"); v != "" && v != jsonType {
+		return Event{}, errors.New("ce-datacontenttype is not application/json")
+	}
+	e := Event{
+		ID:            attribute(header, "ce-id"),
+		Type:          Type(attribute(header, "ce-type")),
+		CausationID:   attribute(header, "ce-causationid"),
+		CorrelationID: attribute(header, "ce-correlationid"),
+		Data:          newData(Type(attribute(header, "ce-type"))),
+	}
+	if e.ID == "" {
+		return Event{}, errors.New("no ce-id")
+	}
+	if e.Data == nil || !knownType(e.Type) {
+		return Event{}, fmt.Errorf("unknown ce-type %.80q", e.Type)
+	}
+	var err error
+	if e.Sequence, err = strconv.ParseUint(attribute(header, "ce-sequence"), 10, 64); err != nil || e.Sequence == 0 {
+		return Event{}, errors.New("ce-sequence is no positive decimal number")
+	}
+	for name, at := range map[string]*time.Time{"ce-time": &e.Time, "ce-recordedtime": &e.Recorded, "ce-expirytime": &e.Expires} {
+		v := attribute(header, name)
+		if v == "" && name == "ce-expirytime" {
+			continue
+		}
+		if *at, err = time.Parse(time.RFC3339Nano, v); err != nil {
+			return Event{}, fmt.Errorf("%s is no RFC 3339 time", name)
+		}
+	}
+	if err := e.setTokens(attribute(header, "ce-subject")); err != nil {
+		return Event{}, err
+	}
+	if err := json.Unmarshal(body, e.Data); err != nil {
+		// The decoder's own words may quote the body.
+		return Event{}, fmt.Errorf("data of %s is not what its schema says", e.Type)
+	}
+	return e, nil
+}
+
+// setTokens reads the CloudEvents subject back.
+func (e *Event) setTokens(subject string) error {
+	first, second, _ := strings.Cut(subject, ".")
+	switch e.Type.Kind() {
+	case "source", "silence":
+		e.Part = first
+	case "storm", "observer":
+	case "connection", "prompt", "recommendation":
+		if first == "" || second == "" {
+			return fmt.Errorf("ce-subject of %s: want two tokens", e.Type)
+		}
+		e.Member, e.Part = MemberToken(first), second
+	default:
+		if first == "" || second != "" {
+			return fmt.Errorf("ce-subject of %s: want one token", e.Type)
+		}
+		e.Member = MemberToken(first)
+	}
+	return nil
+}
+
+func knownType(t Type) bool {
+	for _, known := range Types() {
+		if t == known {
+			return true
+		}
+	}
+	return false
+}
+
+func attribute(h nats.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}

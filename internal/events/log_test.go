@@ -1,0 +1,237 @@
+package events_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/natstest"
+)
+
+func deadline(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// poll changes the status of member m's one connection on top of head.
+func poll(t *testing.T, l *events.Log, m events.MemberToken, head events.Head[events.Member], s events.Status) events.Transaction {
+	t.Helper()
+	next := events.Member{Book: events.NewBook("inc-1"), MemberID: "id of " + string(m)}
+	if head.Snapshot != nil {
+		next = *head.Snapshot
+	}
+	told := []events.Event{{
+		Type: events.ConnectionStatusChanged, Part: "c", Time: time.Unix(1, 0),
+		Data: &events.Connection{MemberID: next.MemberID, ConnectionID: "clinic-1", Current: &events.ConnectionState{Status: s}},
+	}}
+	tx, err := l.Subjects().Poll(m, told, &next, head.Seq, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+func decide(t *testing.T, l *events.Log, m events.MemberToken, agenda events.Head[events.Agenda], from uint64, due time.Time) events.Transaction {
+	t.Helper()
+	next := events.Agenda{Book: events.NewBook("inc-1")}
+	if agenda.Snapshot != nil {
+		next = *agenda.Snapshot
+	}
+	told := []events.Event{{Type: events.PromptOpened, Part: "c", Data: &events.Prompt{Action: events.ActOAuth}}}
+	tx, err := l.Subjects().Decide(m, told, &next, agenda.Seq, from, due, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+func TestCommitStoresAllOrNothing(t *testing.T) {
+	ctx := deadline(t, 20*time.Second)
+	l, js := natstest.Log(t)
+	first, err := l.Commit(ctx, poll(t, l, "m", events.Head[events.Member]{}, events.Connected))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := l.Member(ctx, "m")
+	if err != nil || head.Seq != first.HeadSeq || head.Snapshot == nil {
+		t.Fatalf("head %+v, %v; want sequence %d", head, err, first.HeadSeq)
+	}
+	if got := head.Snapshot.Sequences; got["connection.c"] != 1 || got["member"] != 1 {
+		t.Errorf("book %v", got)
+	}
+	stale := head
+	stale.Seq--
+	for name, tx := range map[string]events.Transaction{
+		"poll on a head that moved":           poll(t, l, "m", stale, events.Expired),
+		"poll that believes there is no head": poll(t, l, "m", events.Head[events.Member]{}, events.Expired),
+		"decision from a head that moved":     decide(t, l, "m", events.Head[events.Agenda]{}, head.Seq-1, time.Time{}),
+		"timer from a head that moved":        decide(t, l, "m", events.Head[events.Agenda]{}, head.Seq-1, time.Now().Add(time.Hour)),
+		"decision on an agenda that moved":    decide(t, l, "m", events.Head[events.Agenda]{Seq: 7}, head.Seq, time.Time{}),
+	} {
+		if _, err := l.Commit(ctx, tx); !errors.Is(err, events.ErrMoved) {
+			t.Errorf("%s: %v, want ErrMoved", name, err)
+		}
+	}
+	info, err := mustStream(t, js).Info(ctx)
+	if err != nil || info.State.Msgs != 2 {
+		t.Errorf("%d messages are stored, %v; want only the two of the first transaction", info.State.Msgs, err)
+	}
+}
+
+func mustStream(t *testing.T, js jetstream.JetStream) jetstream.Stream {
+	t.Helper()
+	s, err := js.Stream(t.Context(), events.Stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestTimerFires(t *testing.T) {
+	ctx := deadline(t, 20*time.Second)
+	l, js := natstest.Log(t)
+	stored, err := l.Commit(ctx, poll(t, l, "m", events.Head[events.Member]{}, events.Expired))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cons, err := js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{l.Subjects().Dues()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	due := time.Now().Add(300 * time.Millisecond)
+	if _, err := l.Commit(ctx, decide(t, l, "m", events.Head[events.Agenda]{}, stored.HeadSeq, due)); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := cons.Next(jetstream.FetchMaxWait(10 * time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind, m, ok := l.Subjects().Parse(msg.Subject()); kind != "due" || m != "m" || !ok {
+		t.Errorf("fired on %s", msg.Subject())
+	}
+	if md, err := msg.Metadata(); err != nil || md.Timestamp.Before(due) {
+		t.Errorf("fired at %v, want %v or later: %v", md.Timestamp, due, err)
+	}
+}
+
+// Many writers race on few members, each retrying what missed. Afterwards every
+// message of the stream is audited.
+func TestRacingWriters(t *testing.T) {
+	ctx := deadline(t, 60*time.Second)
+	l, js := natstest.Log(t)
+	const members, writers, looks = 3, 6, 40
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range looks {
+				m := events.MemberToken(fmt.Sprintf("m%d", (w+i)%members))
+				if w%2 == 0 {
+					head, err := l.Member(ctx, m)
+					if err == nil {
+						_, err = l.Commit(ctx, poll(t, l, m, head, events.Status(fmt.Sprint(w, i))))
+					}
+					if err != nil && !errors.Is(err, events.ErrMoved) {
+						t.Error(err)
+					}
+					continue
+				}
+				head, err := l.Member(ctx, m)
+				if err != nil || head.Seq == 0 {
+					continue
+				}
+				agenda, err := l.Agenda(ctx, m)
+				if err == nil {
+					_, err = l.Commit(ctx, decide(t, l, m, agenda, head.Seq, time.Time{}))
+				}
+				if err != nil && !errors.Is(err, events.ErrMoved) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	stats := l.Stats()
+	t.Logf("%+v", stats)
+	if stats.Transactions == 0 || stats.Missed == 0 {
+		t.Error("nothing was stored, or nobody missed: this was no race")
+	}
+	// Two deciders that see the same come to the same decision under the same
+	// id: the one who misses recognises it as his own.
+	if got := audit(t, js, l.Subjects()); got != stats.Transactions-stats.Recognised {
+		t.Errorf("%d heads are stored, %d transactions were acknowledged, %d of them twice", got, stats.Transactions, stats.Recognised)
+	}
+}
+
+// audit reads the whole stream and checks that every subject counts from one
+// without a gap, that no id stands twice, that the messages of a transaction
+// stand together, and that each head lists what was written. It returns the
+// number of transactions.
+func audit(t *testing.T, js jetstream.JetStream, subjects events.Subjects) int64 {
+	t.Helper()
+	ctx := deadline(t, 30*time.Second)
+	s := mustStream(t, js)
+	info, err := s.Info(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var heads int64
+	ids := map[string]bool{}
+	last := map[string]uint64{}
+	var open []events.Event // events whose head has not come yet
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
+		raw, err := s.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // history beyond the limit per subject
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := events.Decode(raw.Header, raw.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if subjects.Of(e) != raw.Subject {
+			t.Fatalf("%d: %s on %s", seq, e.Type, raw.Subject)
+		}
+		if ids[e.ID] {
+			t.Errorf("%d: id %s stands twice", seq, e.ID)
+		}
+		ids[e.ID] = true
+		if was, ok := last[raw.Subject]; ok && e.Sequence != was+1 {
+			t.Errorf("%d: sequence %d after %d on %s", seq, e.Sequence, was, raw.Subject)
+		}
+		last[raw.Subject] = e.Sequence
+		var book events.Book
+		switch d := e.Data.(type) {
+		case *events.Member:
+			book = d.Book
+		case *events.Agenda:
+			book = d.Book
+		default:
+			open = append(open, e)
+			continue
+		}
+		heads++
+		for _, told := range open {
+			if told.Member != e.Member {
+				t.Errorf("%d: an event of %s before the head of %s", seq, told.Member, e.Member)
+			}
+			if key := told.Type.Kind() + "." + told.Part; book.Sequences[key] != told.Sequence || book.Latest[key] != told.ID {
+				t.Errorf("%d: the head does not list %s %d", seq, key, told.Sequence)
+			}
+		}
+		open = nil
+	}
+	if len(open) > 0 {
+		t.Errorf("%d events without their head", len(open))
+	}
+	return heads
+}

@@ -1,0 +1,131 @@
+package events
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// A Transaction is all that one look at a member changes: the events that tell
+// of it, the new head, and the next look. All of it is stored or none.
+//
+// Transactions are made by [Subjects.Poll] and [Subjects.Decide].
+type Transaction struct {
+	member MemberToken
+	events []Event
+	head   Event
+
+	// guard is the stream sequence of the head that is replaced, 0 if there
+	// was none.
+	guard uint64
+
+	// assert is the stream sequence of the member head that an agenda was
+	// decided from, 0 for none.
+	assert uint64
+
+	// due is when the broker wakes the decider, zero for never.
+	due time.Time
+}
+
+// HeadID returns the event id of the head the transaction writes.
+func (t Transaction) HeadID() string { return t.head.ID }
+
+// Events returns the events of the transaction without its head, numbered.
+func (t Transaction) Events() []Event { return t.events }
+
+// Poll makes the transaction of a poll: told and next replace the member head
+// that stands at stream sequence guard (0 for none). The events and the head
+// are numbered in next's book.
+func (s Subjects) Poll(m MemberToken, told []Event, next *Member, guard uint64, now time.Time) (Transaction, error) {
+	fill(next)
+	t := Transaction{member: m, guard: guard}
+	err := t.compose(s, &next.Book, told, Event{Type: MemberSnapshot, Data: next}, now)
+	return t, err
+}
+
+// Decide makes the transaction of a decision: told and next replace the agenda
+// that stands at guard, decided from the member head at stream sequence from.
+// due is the next look, zero for none. One of told and due must be there,
+// since the assertion about the member head travels on such a message.
+func (s Subjects) Decide(m MemberToken, told []Event, next *Agenda, guard, from uint64, due, now time.Time) (Transaction, error) {
+	if len(told) == 0 && due.IsZero() {
+		return Transaction{}, fmt.Errorf("decide for %s: an agenda with neither event nor next look", m)
+	}
+	fillAgenda(next)
+	t := Transaction{member: m, guard: guard, assert: from, due: due}
+	err := t.compose(s, &next.Book, told, Event{Type: AgendaSnapshot, Data: next}, now)
+	return t, err
+}
+
+func (t *Transaction) compose(s Subjects, book *Book, told []Event, head Event, now time.Time) error {
+	t.events = make([]Event, len(told))
+	for i, e := range told {
+		e.Member, e.Recorded = t.member, now
+		if e.Time.IsZero() {
+			e.Time = now
+		}
+		if c, ok := e.Data.(*Connection); ok && c.Changed == nil {
+			c.Changed = []string{}
+		}
+		if err := book.enter(&e, s.Of(e)); err != nil {
+			return err
+		}
+		t.events[i] = e
+	}
+	head.Member, head.Time, head.Recorded = t.member, now, now
+	// The head lists its own sequence, but cannot hold its own id.
+	key := head.key()
+	previous := book.Latest[key]
+	delete(book.Latest, key)
+	book.Sequences[key]++
+	head.Sequence = book.Sequences[key]
+	id, err := eventID(book.Incarnation, s.Of(head), head.Sequence, head.Data)
+	if err != nil {
+		return fmt.Errorf("number %s: %w", head.Type, err)
+	}
+	head.ID = id
+	head.CausationID = cmp.Or(firstCause(t.events), previous)
+	t.head = head
+	return nil
+}
+
+func firstCause(told []Event) string {
+	if len(told) == 0 {
+		return ""
+	}
+	return told[0].ID
+}
+
+// fill turns absent lists into empty ones: readers in other languages are
+// promised arrays.
+func fill(m *Member) {
+	fillBook(&m.Book)
+	if m.Connections == nil {
+		m.Connections = []MemberConnection{}
+	}
+	if m.Recommendations == nil {
+		m.Recommendations = []Recommendation{}
+	}
+}
+
+func fillAgenda(a *Agenda) {
+	fillBook(&a.Book)
+	if a.Prompts == nil {
+		a.Prompts = []Prompt{}
+	}
+	if a.Asked == nil {
+		a.Asked = []Asked{}
+	}
+	if a.Pushes == nil {
+		a.Pushes = []time.Time{}
+	}
+}
+
+func fillBook(b *Book) {
+	if b.Sequences == nil {
+		b.Sequences = map[string]uint64{}
+	}
+	if b.Latest == nil {
+		b.Latest = map[string]string{}
+	}
+}

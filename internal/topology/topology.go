@@ -1,0 +1,242 @@
+// Package topology says as data which streams, consumers and buckets the
+// connector needs, compares that with what a server has, and applies it.
+//
+// Drift is reported, never silently mended: an operator may have had a reason.
+package topology
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of what the connector keeps on the broker.
+const (
+	Events  = "SC_EVENTS"  // all events, heads and timers
+	DLQ     = "SC_DLQ"     // messages that no reader could use
+	Members = "SC_MEMBERS" // bucket: enrolment and sealed credentials
+	Leases  = "SC_LEASES"  // bucket: who polls which shard
+
+	// Decider is the durable consumer of heads and due looks.
+	Decider = "decider"
+)
+
+// MinServer is the first server version whose atomic batches work with all the
+// options the stream has: 2.12.0 takes the configuration and then refuses such
+// batches for ever.
+const MinServer = "2.12.1"
+
+// Config says how large and how safe the streams are.
+type Config struct {
+	Prefix         string // of all subjects, as "sc.v1"
+	Replicas       int    // of every stream; 3 in production, on separate machines
+	MsgsPerSubject int64  // history kept per subject; default 64
+}
+
+// A Stream is one stream with the consumers on it.
+type Stream struct {
+	Config    jetstream.StreamConfig
+	Consumers []jetstream.ConsumerConfig
+}
+
+// Desired returns everything the connector needs. A bucket is a stream too;
+// it is defined as one, without direct reads, so that a read of a lease or of
+// a credential is always answered by the leader.
+func Desired(c Config) []Stream {
+	if c.Replicas == 0 {
+		c.Replicas = 1
+	}
+	if c.MsgsPerSubject == 0 {
+		c.MsgsPerSubject = 64
+	}
+	bucket := func(name, what string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: "KV_" + name, Description: what, Subjects: []string{"$KV." + name + ".>"},
+			Storage: jetstream.FileStorage, Replicas: c.Replicas, Discard: jetstream.DiscardNew,
+			MaxMsgsPerSubject: 1, MaxMsgSize: -1, MaxBytes: -1, MaxMsgs: -1, MaxConsumers: -1,
+			AllowRollup: true, DenyDelete: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Minute,
+			Duplicates: 2 * time.Minute,
+		}
+	}
+	return []Stream{
+		{
+			Config: jetstream.StreamConfig{
+				Name:        Events,
+				Description: "connector: facts, prompts, the two heads of each member, and timers",
+				Subjects:    []string{c.Prefix + ".>"},
+				Storage:     jetstream.FileStorage, Replicas: c.Replicas, Discard: jetstream.DiscardOld,
+				Compression:       jetstream.S2Compression,
+				MaxMsgsPerSubject: c.MsgsPerSubject, MaxMsgSize: -1, MaxBytes: -1, MaxMsgs: -1, MaxConsumers: -1,
+				AllowDirect: true, AllowAtomicPublish: true, AllowMsgSchedules: true, AllowMsgTTL: true, AllowRollup: true,
+				Duplicates: 2 * time.Minute,
+			},
+			Consumers: []jetstream.ConsumerConfig{{
+				Durable: Decider, Description: "connector: decides what to ask of members",
+				FilterSubjects: []string{c.Prefix + ".member.*", c.Prefix + ".due.*"},
+				DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+				AckPolicy:      jetstream.AckExplicitPolicy,
+				AckWait:        30 * time.Second, MaxAckPending: 1024, MaxDeliver: -1, MaxWaiting: 512,
+				ReplayPolicy: jetstream.ReplayInstantPolicy,
+			}},
+		},
+		{Config: jetstream.StreamConfig{
+			Name: DLQ, Description: "connector: messages nobody could use, whole, with the reason",
+			Subjects: []string{"sc.dlq.>"}, Storage: jetstream.FileStorage, Replicas: c.Replicas,
+			MaxAge: 30 * 24 * time.Hour, MaxMsgSize: -1, MaxBytes: -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgsPerSubject: -1,
+			Duplicates: 2 * time.Minute,
+		}},
+		{Config: bucket(Members, "connector: enrolled members and their sealed credentials")},
+		{Config: bucket(Leases, "connector: which replica polls which shard")},
+	}
+}
+
+// A Change is one difference between what is wanted and what the server has.
+type Change struct {
+	Name  string // stream, or stream/consumer
+	Field string // empty: the whole thing is missing
+	Want  string
+	Have  string
+
+	// Fatal: a guarantee hangs on it, the connector does not start.
+	Fatal bool
+}
+
+// String returns the change as a line for people.
+func (c Change) String() string {
+	if c.Field == "" {
+		return c.Name + ": missing"
+	}
+	return fmt.Sprintf("%s: %s is %s, want %s", c.Name, c.Field, c.Have, c.Want)
+}
+
+// Plan compares the server with what c wants. It changes nothing.
+func Plan(ctx context.Context, js jetstream.JetStream, c Config) ([]Change, error) {
+	var changes []Change
+	for _, want := range Desired(c) {
+		s, err := js.Stream(ctx, want.Config.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			changes = append(changes, Change{Name: want.Config.Name, Fatal: true})
+			for _, consumer := range want.Consumers {
+				changes = append(changes, Change{Name: want.Config.Name + "/" + consumer.Durable, Fatal: true})
+			}
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at stream %s: %w", want.Config.Name, err)
+		}
+		changes = append(changes, compare(want.Config.Name, want.Config, s.CachedInfo().Config)...)
+		for _, consumer := range want.Consumers {
+			name := want.Config.Name + "/" + consumer.Durable
+			have, err := s.Consumer(ctx, consumer.Durable)
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				changes = append(changes, Change{Name: name, Fatal: true})
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("look at consumer %s: %w", name, err)
+			}
+			changes = append(changes, compare(name, consumer, have.CachedInfo().Config)...)
+		}
+	}
+	return changes, nil
+}
+
+// Apply creates what is missing. It changes nothing that exists, unless mend
+// says that the operator wants the differences gone.
+func Apply(ctx context.Context, js jetstream.JetStream, c Config, mend bool) error {
+	for _, want := range Desired(c) {
+		s, err := js.Stream(ctx, want.Config.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			s, err = js.CreateStream(ctx, want.Config)
+		case err == nil && mend:
+			s, err = js.UpdateStream(ctx, want.Config)
+		}
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", want.Config.Name, err)
+		}
+		for _, consumer := range want.Consumers {
+			_, err := s.Consumer(ctx, consumer.Durable)
+			switch {
+			case errors.Is(err, jetstream.ErrConsumerNotFound):
+				_, err = s.CreateConsumer(ctx, consumer)
+			case err == nil && mend:
+				_, err = s.UpdateConsumer(ctx, consumer)
+			}
+			if err != nil {
+				return fmt.Errorf("consumer %s/%s: %w", want.Config.Name, consumer.Durable, err)
+			}
+		}
+	}
+	return nil
+}
+
+// guarantees names the fields on which correctness hangs.
+func guarantees() []string {
+	return []string{
+		"subjects", "allow_atomic", "allow_msg_schedules", "allow_msg_ttl", "allow_rollup_hdrs", "max_age",
+		"filter_subjects", "ack_policy", "deliver_policy", "allow_direct/KV",
+	}
+}
+
+// compare lists the fields of want that have differs in. Fields that want
+// leaves at their zero value count only where correctness hangs on them: the
+// server fills in its own defaults.
+func compare(name string, want, have any) []Change {
+	w, h := fields(want), fields(have)
+	var changes []Change
+	for _, field := range slices.Sorted(keys(w, h)) {
+		bucketRead := field == "allow_direct" && strings.HasPrefix(name, "KV_")
+		fatal := slices.Contains(guarantees(), field) || bucketRead
+		if _, wanted := w[field]; !wanted && !fatal || reflect.DeepEqual(w[field], h[field]) {
+			continue
+		}
+		changes = append(changes, Change{Name: name, Field: field, Want: text(w[field]), Have: text(h[field]), Fatal: fatal})
+	}
+	return changes
+}
+
+func keys(maps ...map[string]any) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for _, m := range maps {
+			for k := range m {
+				if !seen[k] {
+					seen[k] = true
+					if !yield(k) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// fields returns a configuration as the server's JSON has it.
+func fields(config any) map[string]any {
+	body, err := json.Marshal(config)
+	if err != nil {
+		return nil
+	}
+	var m map[string]any
+	if err := json.Unmarshal(body, &m); err != nil {
+		return nil
+	}
+	delete(m, "metadata")
+	return m
+}
+
+func text(v any) string {
+	body, err := json.Marshal(v)
+	if err != nil || v == nil {
+		return "not set"
+	}
+	return string(body)
+}
