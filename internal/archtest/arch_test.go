@@ -46,6 +46,7 @@ var may = map[string][]string{
 	"internal/natstest":      {"internal/embednats", "internal/events", "internal/topology", "nats.go"},
 	"internal/containertest": {"nats.go", "testcontainers", "moby"},
 	"internal/archtest":      {},
+	"deploy/probe":           {},
 	"schemas":                {},
 	"test/...":               {"*"},
 }
