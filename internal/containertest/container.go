@@ -25,6 +25,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/log"
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 	"github.com/testcontainers/testcontainers-go/wait"
 )
@@ -50,6 +51,7 @@ func Engine(t testing.TB) {
 }
 
 var engineAnswers = sync.OnceValue(func() (err error) { //nolint:gochecknoglobals // asked once per process
+	log.SetDefault(log.NewNoopLogger()) // it tells of every step; failures come with the container's own words
 	// Testcontainers' reaper is an image to be pulled; each test cleans up by
 	// itself, and what a killed test leaves behind carries a label.
 	if _, ok := os.LookupEnv("TESTCONTAINERS_RYUK_DISABLED"); !ok {

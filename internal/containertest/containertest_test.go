@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,4 +81,20 @@ func publish(ctx context.Context, t *testing.T, js jetstream.JetStream, from, to
 func isMiss(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
+}
+
+func TestRunOnceReadsFilesAndReportsTheExitCode(t *testing.T) {
+	t.Parallel()
+	s := containertest.Spec{
+		Image: containertest.NATSImage(t),
+		Args:  []string{"--config", "/run/good.conf", "-t"},
+		Files: map[string][]byte{"/run/good.conf": []byte("port: 4222\n"), "/run/bad.conf": []byte("port: {\n")},
+	}
+	if said, code := containertest.RunOnce(t, s); code != 0 {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	s.Args[1] = "/run/bad.conf"
+	if said, code := containertest.RunOnce(t, s); code == 0 || !strings.Contains(said, "Parse error") {
+		t.Errorf("exit code %d: %s", code, said)
+	}
 }
