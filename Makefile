@@ -15,6 +15,7 @@ help: ## this list
 
 test: ## all tests under the race detector; where Docker is missing, container tests skip (with CI=true they fail)
 	$(GO) test -race ./...
+	@docker info >/dev/null 2>&1 || echo 'NO DOCKER ENGINE: the container tests were skipped' >&2
 
 long: ## the long forms of the kill tests
 	@$(GO) test -list Kill ./test/... | grep -q '^Test' || { echo 'there is no kill test in ./test' >&2; exit 1; }

@@ -73,6 +73,11 @@ var apart = [][2]string{
 
 // pure lists the files that decide. They take the time as an argument.
 var pure = []string{
+	"internal/events/data.go",
+	"internal/events/event.go",
+	"internal/events/head.go",
+	"internal/events/subject.go",
+	"internal/events/token.go",
 	"internal/poller/diff.go",
 	"internal/poller/schedule.go",
 	"internal/reconnect/decide.go",
