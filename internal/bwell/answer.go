@@ -68,8 +68,8 @@ type Task struct {
 	// Status is a FHIR task status: draft requested received accepted rejected
 	// ready cancelled in-progress on-hold failed completed entered-in-error.
 	Status Word
-	// Reason is a code of why: of statusReason, else of the output, else of
-	// businessStatus; empty if none of them has a code.
+	// Reason is a code of why, of statusReason, else of the output; empty if
+	// neither has one.
 	Reason string
 	// LastModified, Updated (meta.lastUpdated) and AuthoredOn date the task; each
 	// may be missing.
@@ -108,7 +108,8 @@ type Recommendation struct {
 // there: an error on a list means that nothing was observed, never that it is
 // empty.
 type List[T any] struct {
-	// Items are the rows that came, in b.well's order, doubles included.
+	// Items are the rows that came, in b.well's order, doubles included; none if
+	// the list is not Whole.
 	Items []T
 	// Whole says that every page came and no error concerned the list.
 	Whole bool
@@ -158,7 +159,7 @@ type Verification struct {
 type Grant struct {
 	Access secret.Value
 	// Refresh is zero if b.well sent none: the one in hand stays valid. Otherwise
-	// store it before using Access: b.well may have rotated it.
+	// store it before using Access: b.well has rotated it.
 	Refresh secret.Value
 	// Expires is when Access ends, on our clock.
 	Expires time.Time

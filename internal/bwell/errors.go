@@ -1,8 +1,15 @@
 package bwell
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -81,3 +88,151 @@ func ClassOf(err error) Class {
 }
 
 func wrap(doing string, err error) error { return fmt.Errorf("bwell: %s: %w", doing, err) }
+
+// A Fault is a failure reduced to what decides its class.
+type Fault struct {
+	// Token is set for Refresh and Exchange, where a refusal concerns the grant.
+	Token bool
+	// HTTPStatus is 0 if no answer came.
+	HTTPStatus int
+	// Incomplete is an answer in JSON that lacks what was asked for, or has
+	// something else in its place, and says no error. (An answer that is no JSON
+	// at all, an HTML page or a truncated or oversized body, needs no mark: it
+	// has no code, and so only its HTTP status counts.)
+	Incomplete bool
+	// Codes are all codes found in the errors: GraphQL's extensions.code,
+	// statusCode at whatever depth, the code of an OAuth error.
+	Codes []string
+	// Issues are the issue codes of FHIR OperationOutcomes.
+	Issues []string
+}
+
+// Classify decides what a failure means; nothing else does. An error may have
+// passed several of b.well's layers, each with a dialect of its own, so the
+// rules are those of all layers together: a refused token is found at any depth
+// and outranks everything, then a refused member; then what b.well's services
+// say themselves (issues), then HTTP, then what the layers between say (codes).
+//
+// What nobody recognizes is Transient: trying again later loses nothing.
+func Classify(f Fault) Class {
+	class := classify(f)
+	switch {
+	case !f.Token || class == Transient:
+		return class
+	case f.Incomplete || anyOf(f.Codes, misused):
+		return Invalid // our request or our client key; no grant was judged
+	case class == Auth || class == Forbidden || f.HTTPStatus < 300 || f.HTTPStatus == 400:
+		return Auth // a token nobody knows any more is refused with any of these
+	default:
+		return class // a path that does not exist, say
+	}
+}
+
+func classify(f Fault) Class {
+	switch {
+	case f.HTTPStatus == 401 || anyOf(f.Codes, refused) || anyOf(f.Issues, refusedIssues):
+		return Auth
+	case f.HTTPStatus == 403 || anyOf(f.Codes, forbidden) || anyOf(f.Issues, forbidden):
+		return Forbidden
+	case anyOf(f.Issues, passing):
+		return Transient
+	case anyOf(f.Issues, lasting):
+		return Invalid
+	case f.HTTPStatus == 408 || f.HTTPStatus == 425 || f.HTTPStatus == 429 || f.HTTPStatus >= 500:
+		return Transient
+	case f.HTTPStatus >= 300: // redirects, too: the base URL is wrong
+		return Invalid
+	case anyOf(f.Codes, overloaded):
+		return Transient
+	case f.Incomplete || anyOf(f.Codes, rejected):
+		return Invalid
+	default:
+		return Transient
+	}
+}
+
+// The codes, in upper case. The sources are fhir-server's
+// graphqlErrorFormatter.js for the words, SDK 2.x's errors.js for the issues,
+// RFC 6749 for those of OAuth; the others are Apollo's and the routers', a
+// guess.
+var (
+	refused    = set("UNAUTHENTICATED", "401", "INVALID_GRANT", "INVALID_TOKEN")
+	forbidden  = set("FORBIDDEN", "403")
+	overloaded = set("408", "425", "429", "500", "502", "503", "504", "INTERNAL_SERVER_ERROR",
+		"DOWNSTREAM_SERVICE_ERROR", "SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS", "TIMEOUT",
+		"SERVER_ERROR", "TEMPORARILY_UNAVAILABLE")
+	rejected = set("400", "404", "405", "409", "410", "422", "GRAPHQL_VALIDATION_FAILED",
+		"GRAPHQL_PARSE_FAILED", "BAD_USER_INPUT", "BAD_REQUEST", "NOT_FOUND", "INVALID_REQUEST",
+		"INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "UNSUPPORTED_GRANT_TYPE", "INVALID_SCOPE", "INVALID_TARGET")
+	// misused are refusals of the request whatever the token. INVALID_REQUEST is
+	// not one of them: it is also what RFC 8693, 2.2.2 has for a subject token
+	// that is not accepted.
+	misused = set("GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED", "BAD_USER_INPUT",
+		"INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "UNSUPPORTED_GRANT_TYPE", "INVALID_SCOPE", "INVALID_TARGET")
+
+	refusedIssues = set("LOGIN")
+	passing       = set("TRANSIENT", "TIMEOUT", "THROTTLED", "EXCEPTION")
+	lasting       = set("INVALID", "NOT-FOUND", "BUSINESS-RULE")
+)
+
+func set(words ...string) map[string]bool {
+	s := make(map[string]bool, len(words))
+	for _, w := range words {
+		s[w] = true
+	}
+	return s
+}
+
+func anyOf(codes []string, of map[string]bool) bool {
+	return slices.ContainsFunc(codes, func(c string) bool { return of[strings.ToUpper(c)] })
+}
+
+// code returns what a person should see of the codes: the first word, else the
+// first number.
+func (f Fault) code() string {
+	all := slices.Concat(f.Issues, f.Codes)
+	if i := slices.IndexFunc(all, func(c string) bool { return c[0] > '9' }); i >= 0 {
+		return all[i]
+	}
+	if len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+// add takes in what another fault of the same answer says.
+func (f *Fault) add(other Fault) {
+	f.Codes = append(f.Codes, other.Codes...)
+	f.Issues = append(f.Issues, other.Issues...)
+}
+
+// cause reduces an error of the network to one that can be printed: those of
+// net/http may repeat the URL and pieces of the answer.
+func cause(err error) error {
+	if err, ok := errors.AsType[net.Error](err); ok && err.Timeout() {
+		return context.DeadlineExceeded
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	for _, known := range []error{context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF} {
+		if errors.Is(err, known) {
+			return known
+		}
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return errNoSuchHost
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return errCertificate
+	}
+	return errNetwork
+}
+
+var (
+	errNoSuchHost  = errors.New("the host name was not resolved")
+	errCertificate = errors.New("the certificate was not accepted")
+	errNetwork     = errors.New("the exchange over the network broke")
+	errTooLarge    = errors.New("the answer is larger than allowed")
+	errNoJSON      = errors.New("the answer is not a JSON object")
+)
