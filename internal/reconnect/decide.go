@@ -483,6 +483,9 @@ func (pl *plan) decision() Decision {
 	pending := pl.old.NextLook.After(pl.now)
 	unscheduled := !pl.look.IsZero() && (!pending || pl.look.Before(pl.old.NextLook))
 	if len(pl.told) == 0 && !pl.touched && !unscheduled {
+		if pending {
+			d.NextLook = pl.old.NextLook
+		}
 		return d
 	}
 	if len(pl.told) == 0 && pl.look.IsZero() {

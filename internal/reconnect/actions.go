@@ -1,0 +1,262 @@
+package reconnect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/secret"
+)
+
+// A Refusal is a word that says why an action was not performed. It travels as
+// the error code of the micro service and is part of the contract.
+type Refusal string
+
+// The refusals.
+const (
+	NotFound         Refusal = "not_found"
+	StalePrompt      Refusal = "stale_prompt"
+	ConsentEnded     Refusal = "consent_ended"
+	NotSupported     Refusal = "not_supported"
+	ReconnectInApp   Refusal = "reconnect_in_app"
+	IdentityRequired Refusal = "identity_required"
+	TooMany          Refusal = "rate_limited"
+	Upstream         Refusal = "upstream"
+)
+
+// Error implements error.
+func (r Refusal) Error() string {
+	switch r {
+	case NotFound:
+		return "there is no such prompt or offer"
+	case StalePrompt:
+		return "the prompt is closed, or the connection is no longer broken"
+	case ConsentEnded:
+		return "the member's consent to IAS has ended"
+	case NotSupported:
+		return "this action is not performed by the connector"
+	case ReconnectInApp:
+		return "b.well refuses to activate the connection; the member reconnects in the app"
+	case IdentityRequired:
+		return "the member must verify their identity first"
+	case TooMany:
+		return "this prompt was started too often; wait a few seconds"
+	default:
+		return "b.well could not be asked; try again"
+	}
+}
+
+// ErrRefused is what an Actor returns when b.well understood the request and
+// refuses it. Do not try again.
+var ErrRefused = errors.New("reconnect: b.well refuses")
+
+// An Actor does at b.well what a member asked for by tapping a prompt.
+type Actor interface {
+	// Connection reads the connection as b.well has it now.
+	Connection(ctx context.Context, m events.MemberToken, connectionID string, t events.IntegrationType) (s events.ConnectionState, found bool, err error)
+	// OAuthURL mints a URL. Each call mints afresh.
+	OAuthURL(ctx context.Context, m events.MemberToken, connectionID string) (secret.Value, error)
+	// ActivateDirect activates once; an error that wraps ErrRefused is b.well's no.
+	ActivateDirect(ctx context.Context, m events.MemberToken, connectionID string) (events.Status, error)
+	// Verified reports whether the member's identity is proven (IAL2).
+	Verified(ctx context.Context, m events.MemberToken) (bool, error)
+	// Look has the member polled at once. acted is what b.well answered, empty
+	// if nothing was changed.
+	Look(ctx context.Context, m events.MemberToken, c events.ConnectionToken, acted events.Status) error
+}
+
+// Started is the answer to a started prompt.
+type Started struct {
+	Method      string `json:"method"` // oauth or activate_direct
+	RedirectURL string `json:"redirectUrl,omitempty"`
+	Status      string `json:"status,omitempty"`
+}
+
+// A StartRequest asks to act on a prompt or on an offer; one of the two ids is
+// required.
+type StartRequest struct {
+	PromptID string `json:"promptId,omitempty"`
+	OfferID  string `json:"offerId,omitempty"`
+	MemberID string `json:"memberId,omitempty"` // checked if given
+}
+
+// Actions acts on prompts. It is safe for concurrent use.
+type Actions struct {
+	log    *events.Log
+	tokens events.Tokenizer
+	actor  Actor
+
+	mu     sync.Mutex
+	limits map[string]*rate.Limiter
+}
+
+// NewActions returns Actions on the prompts of log.
+func NewActions(log *events.Log, tokens events.Tokenizer, actor Actor) *Actions {
+	return &Actions{log: log, tokens: tokens, actor: actor, limits: map[string]*rate.Limiter{}}
+}
+
+// Start acts on an open prompt: it reads the connection again, refuses a stale
+// prompt, and then mints an OAuth URL or activates. Nothing is cached and the
+// URL is kept nowhere. An error is a [Refusal], or wraps one.
+func (a *Actions) Start(ctx context.Context, r StartRequest) (Started, error) {
+	kind, part := "prompt", r.PromptID
+	if r.PromptID == "" {
+		kind, part = "recommendation", r.OfferID
+	} else if i := strings.LastIndexByte(part, '.'); i >= 0 {
+		part = part[:i]
+	}
+	if !a.allowed(r.PromptID + r.OfferID) {
+		return Started{}, TooMany
+	}
+	m, err := a.log.Owner(ctx, kind, part)
+	if err != nil {
+		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+	}
+	if m == "" || r.MemberID != "" && a.tokens.Member(r.MemberID) != m {
+		return Started{}, NotFound
+	}
+	head, err := a.log.Member(ctx, m)
+	if err != nil || head.Snapshot == nil {
+		return Started{}, errors.Join(NotFound, err)
+	}
+	if r.PromptID == "" {
+		return a.startOffer(ctx, m, head.Snapshot, r.OfferID)
+	}
+	return a.startPrompt(ctx, m, head.Snapshot, r.PromptID)
+}
+
+func (a *Actions) startOffer(ctx context.Context, m events.MemberToken, known *events.Member, offerID string) (Started, error) {
+	for _, o := range known.Recommendations {
+		if o.OfferID == offerID {
+			return a.oauth(ctx, m, "", o.Alias)
+		}
+	}
+	return Started{}, StalePrompt
+}
+
+func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *events.Member, promptID string) (Started, error) {
+	agenda, err := a.log.Agenda(ctx, m)
+	if err != nil {
+		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+	}
+	if agenda.Snapshot == nil {
+		return Started{}, NotFound
+	}
+	prompt, ok := agenda.Snapshot.Open(promptID)
+	if !ok {
+		return Started{}, StalePrompt
+	}
+	now, found, err := a.actor.Connection(ctx, m, prompt.ConnectionID, prompt.IntegrationType)
+	switch {
+	case err != nil:
+		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+	case !found || !now.Status.Broken():
+		a.lookAt(ctx, m, "", "")
+		return Started{}, StalePrompt
+	case now.Status == events.AccessIsOver, now.IntegrationType.IAS() && known.Effective() == events.Deny:
+		a.lookAt(ctx, m, "", "")
+		return Started{}, ConsentEnded
+	}
+	token := events.ConnectionToken(promptID[:strings.LastIndexByte(promptID, '.')])
+	switch prompt.Action {
+	case events.ActOAuth:
+		return a.oauth(ctx, m, token, prompt.ConnectionID)
+	case events.ActDirect:
+		return a.activate(ctx, m, token, prompt.ConnectionID)
+	default:
+		return Started{}, NotSupported
+	}
+}
+
+func (a *Actions) oauth(ctx context.Context, m events.MemberToken, c events.ConnectionToken, connectionID string) (Started, error) {
+	url, err := a.actor.OAuthURL(ctx, m, connectionID)
+	if errors.Is(err, ErrRefused) {
+		return Started{}, ReconnectInApp
+	}
+	if err != nil {
+		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+	}
+	a.lookAt(ctx, m, c, "")
+	return Started{Method: string(events.ActOAuth), RedirectURL: url.Reveal()}, nil
+}
+
+func (a *Actions) activate(ctx context.Context, m events.MemberToken, c events.ConnectionToken, connectionID string) (Started, error) {
+	status, err := a.actor.ActivateDirect(ctx, m, connectionID)
+	switch {
+	case errors.Is(err, ErrRefused):
+		if verified, err := a.actor.Verified(ctx, m); err == nil && !verified {
+			return Started{}, IdentityRequired
+		}
+		return Started{}, ReconnectInApp
+	case err != nil:
+		a.lookAt(ctx, m, c, "") // it may have been activated
+		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+	}
+	a.lookAt(ctx, m, c, status)
+	return Started{Method: string(events.ActDirect), Status: string(status)}, nil
+}
+
+// lookAt is a courtesy: without it the change is found by the next poll.
+func (a *Actions) lookAt(ctx context.Context, m events.MemberToken, c events.ConnectionToken, acted events.Status) {
+	if err := a.actor.Look(ctx, m, c, acted); err != nil {
+		zerolog.Ctx(ctx).Info().Err(err).Str("member", string(m)).Msg("not polled at once")
+	}
+}
+
+// allowed limits how often one prompt is started: a burst of five, then one in
+// two seconds.
+func (a *Actions) allowed(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.limits) > 10_000 {
+		clear(a.limits) // forgetting only allows a burst again
+	}
+	l, ok := a.limits[id]
+	if !ok {
+		l = rate.NewLimiter(rate.Every(2*time.Second), 5)
+		a.limits[id] = l
+	}
+	return l.Allow()
+}
+
+// Handle answers a prompt.start request of the micro service.
+func (a *Actions) Handle(ctx context.Context, req micro.Request) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var r StartRequest
+	if err := json.Unmarshal(req.Data(), &r); err != nil || (r.PromptID == "") == (r.OfferID == "") {
+		Answer(ctx, req, nil, fmt.Errorf("%w: want JSON with promptId or offerId", Refusal("bad_request")))
+		return
+	}
+	started, err := a.Start(ctx, r)
+	Answer(ctx, req, started, err)
+}
+
+// Answer responds to a request of the micro service: with body as JSON, or with
+// the word of the refusal in err.
+func Answer(ctx context.Context, req micro.Request, body any, err error) {
+	log := zerolog.Ctx(ctx)
+	if err == nil {
+		if err = req.RespondJSON(body); err != nil {
+			log.Warn().Err(err).Msg("request not answered")
+		}
+		return
+	}
+	word, ok := errors.AsType[Refusal](err)
+	if !ok {
+		word = Upstream
+	}
+	log.Info().Err(err).Str("why", string(word)).Msg("request refused")
+	if err := req.Error(string(word), word.Error(), nil); err != nil {
+		log.Warn().Err(err).Msg("request not answered")
+	}
+}

@@ -1,0 +1,228 @@
+package reconnect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/smartconnect/connector/internal/events"
+)
+
+// source is the part of jetstream.Consumer a Consumer needs.
+type source interface {
+	Consume(jetstream.MessageHandler, ...jetstream.PullConsumeOpt) (jetstream.ConsumeContext, error)
+}
+
+// DeadLetters keeps messages that no reader could use, whole, with the reason.
+type DeadLetters interface {
+	Park(ctx context.Context, m jetstream.Msg, reason string) error
+}
+
+// Config is what a Consumer needs. All fields are required unless noted.
+type Config struct {
+	Log         *events.Log
+	Source      source // a durable consumer of heads and due looks
+	DeadLetters DeadLetters
+	Policy      Policy
+	Workers     int              // messages in hand; default 64
+	Timeout     time.Duration    // per message; default 20 s
+	Now         func() time.Time // default time.Now
+}
+
+// A Consumer looks at a member whenever the member's head has moved or a look
+// is due, and writes what it decides.
+type Consumer struct{ Config }
+
+// New returns a Consumer, or says what is wrong with c.
+func New(c Config) (*Consumer, error) {
+	if c.Log == nil || c.Source == nil || c.DeadLetters == nil {
+		return nil, errors.New("reconnect: Log, Source and DeadLetters are required")
+	}
+	if err := c.Policy.validate(); err != nil {
+		return nil, err
+	}
+	if c.Workers == 0 {
+		c.Workers = 64
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 20 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Consumer{c}, nil
+}
+
+// Run consumes until ctx ends, finishes the messages in hand, and returns nil.
+func (c *Consumer) Run(ctx context.Context) error {
+	work := context.WithoutCancel(ctx) // a stop must not abort the message in hand
+	var inHand sync.WaitGroup
+	slots := make(chan struct{}, c.Workers)
+	sub, err := c.Source.Consume(func(m jetstream.Msg) {
+		slots <- struct{}{}
+		inHand.Go(func() {
+			defer func() { <-slots }()
+			c.onMessage(work, m)
+		})
+	}, jetstream.PullMaxMessages(2*c.Workers))
+	if err != nil {
+		return fmt.Errorf("reconnect: consume: %w", err)
+	}
+	<-ctx.Done()
+	sub.Drain()
+	<-sub.Closed()
+	inHand.Wait()
+	return nil
+}
+
+func (c *Consumer) onMessage(ctx context.Context, m jetstream.Msg) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	var delivered uint64
+	err := errors.New("the message has no JetStream metadata")
+	if md, mdErr := m.Metadata(); mdErr == nil {
+		delivered = md.NumDelivered
+		err = c.handle(ctx, m, md)
+	}
+	v := settle(err, delivered)
+	if v.kind == drop {
+		if parkErr := c.DeadLetters.Park(ctx, m, v.reason); parkErr != nil {
+			v = verdict{kind: later, delay: retryDelay(delivered)}
+			err = errors.Join(err, parkErr)
+		}
+	}
+	if _, early := errors.AsType[*earlyError](err); err != nil && !early {
+		zerolog.Ctx(ctx).Error().Err(err).Uint64("delivered", delivered).Msg("trigger not handled")
+	}
+	if err := v.tell(m); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("broker not told, it will deliver the trigger again")
+	}
+}
+
+// handle looks at the member a message is about. A head carries itself; every
+// other head is read from the leader.
+func (c *Consumer) handle(ctx context.Context, m jetstream.Msg, md *jetstream.MsgMetadata) error {
+	kind, who, ok := c.Log.Subjects().Parse(m.Subject())
+	if !ok {
+		return fmt.Errorf("%w: no subject of ours", events.ErrMalformed)
+	}
+	// A look is never earlier than what asked for it, whatever our clock says.
+	now := c.Now()
+	if md.Timestamp.After(now) {
+		now = md.Timestamp
+	}
+	var known events.Head[events.Member]
+	if kind == "member" {
+		head, err := events.HeadOf[events.Member](m.Headers(), m.Data(), md.Sequence.Stream)
+		if err != nil {
+			return err
+		}
+		known = head
+	}
+	return c.look(ctx, who, known, now)
+}
+
+// looks is how often a look that missed is repeated before the broker delivers
+// the trigger again.
+const looks = 8
+
+// look makes the member's agenda what it should be. It is safe to call for any
+// reason, any number of times, by any number of replicas.
+func (c *Consumer) look(ctx context.Context, m events.MemberToken, known events.Head[events.Member], now time.Time) error {
+	for range looks {
+		if known.Seq == 0 {
+			var err error
+			if known, err = c.Log.Member(ctx, m); err != nil {
+				return err
+			}
+		}
+		if known.Snapshot == nil {
+			return nil // nothing known, or forgotten
+		}
+		asked, err := c.Log.Agenda(ctx, m)
+		if err != nil {
+			return err
+		}
+		err = c.decideOnce(ctx, m, known, asked, now)
+		if !errors.Is(err, events.ErrMoved) {
+			return err
+		}
+		known = events.Head[events.Member]{} // somebody was faster: read both anew
+	}
+	return fmt.Errorf("look at %s: missed %d times: %w", m, looks, events.ErrMoved)
+}
+
+func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known events.Head[events.Member], asked events.Head[events.Agenda], now time.Time) error {
+	if asked.Snapshot != nil && asked.Snapshot.Incarnation != known.Snapshot.Incarnation {
+		asked.Snapshot = nil
+	}
+	d := c.Policy.decide(known.Snapshot, asked.Snapshot, Held{}, now)
+	if d.Next == nil {
+		return d.early(now)
+	}
+	d.Next.Decided = known.ID
+	tx, err := c.Log.Subjects().Decide(m, d.Events, d.Next, asked.Seq, known.Seq, d.NextLook, now)
+	if err != nil {
+		return err
+	}
+	if _, err := c.Log.Commit(ctx, tx); err != nil {
+		return err
+	}
+	log := zerolog.Ctx(ctx)
+	for _, v := range d.Why {
+		log.Info().Str("member", string(m)).Str("connection", string(v.Connection)).
+			Int("rule", v.Row).Str("reason", v.Reason).Str("why", v.Outcome).Msg("decided")
+	}
+	return nil
+}
+
+// early reports a look that came a moment before its time, as after a change
+// of the broker's clock: its timer is spent, so the trigger must come again.
+func (d Decision) early(now time.Time) error {
+	if wait := d.NextLook.Sub(now); wait > 0 && wait <= earliest {
+		return &earlyError{wait}
+	}
+	return nil
+}
+
+// earliest is how much too soon a timer may fire and still be ours.
+const earliest = 5 * time.Second
+
+type earlyError struct{ wait time.Duration }
+
+// Error implements error.
+func (e *earlyError) Error() string { return fmt.Sprintf("the look is due in %s", e.wait) }
+
+// Explain returns the rule that holds for each connection of a member right
+// now, in the words of the log. It changes nothing.
+func Explain(p Policy, member *events.Member, agenda *events.Agenda, now time.Time) []Verdict {
+	return p.decide(member, agenda, Held{}, now).Why
+}
+
+// Letters is the dead-letter stream.
+type Letters struct{ JS jetstream.JetStream }
+
+// Park implements DeadLetters. The message goes into the body whole: stored
+// batch headers may not be published again.
+func (l Letters) Park(ctx context.Context, m jetstream.Msg, reason string) error {
+	letter := struct {
+		Subject string              `json:"subject"`
+		Headers map[string][]string `json:"headers"`
+		Data    []byte              `json:"data"`
+		Reason  string              `json:"reason"`
+	}{m.Subject(), m.Headers(), m.Data(), reason}
+	body, err := json.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("park a message: %w", err)
+	}
+	if _, err := l.JS.Publish(ctx, "sc.dlq.decider", body); err != nil {
+		return fmt.Errorf("park a message: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,426 @@
+package reconnect
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/smartconnect/connector/internal/events"
+)
+
+var t0 = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+
+const day = 24 * time.Hour
+
+// written does to a decision what writing it does: events get their sequence
+// and their id, and the agenda its book.
+func written(t testing.TB, d Decision) ([]events.Event, *events.Agenda) {
+	t.Helper()
+	if d.Next == nil {
+		if len(d.Events) > 0 {
+			t.Fatalf("events without an agenda: %+v", d.Events)
+		}
+		return nil, nil
+	}
+	if len(d.Events) == 0 && d.NextLook.IsZero() {
+		t.Fatal("an agenda with neither event nor next look cannot be written")
+	}
+	if !d.NextLook.Equal(d.Next.NextLook) {
+		t.Fatalf("next look %s, in the agenda %s", d.NextLook, d.Next.NextLook)
+	}
+	told := slices.Clone(d.Events)
+	for i, e := range told {
+		key := e.Type.Kind()
+		if e.Part != "" {
+			key += "." + e.Part
+		}
+		d.Next.Sequences[key]++
+		told[i].Sequence = d.Next.Sequences[key]
+		told[i].ID = fmt.Sprintf("%s#%d", key, told[i].Sequence)
+		d.Next.Latest[key] = told[i].ID
+	}
+	return told, d.Next
+}
+
+// look decides, writes, and holds that deciding again changes nothing.
+func look(t testing.TB, p Policy, m *events.Member, a *events.Agenda, h Held, now time.Time) ([]events.Event, *events.Agenda, Decision) {
+	t.Helper()
+	d := p.decide(m, a, h, now)
+	if !d.NextLook.IsZero() && !d.NextLook.After(now) {
+		t.Fatalf("at %s: next look at %s", now, d.NextLook)
+	}
+	told, next := written(t, d)
+	if next == nil {
+		next = a
+	}
+	if again := p.decide(m, next, h, now); again.Next != nil {
+		t.Fatalf("decided twice: %+v\nthen %+v", d, again)
+	}
+	return told, next, d
+}
+
+// one returns a member with one connection, broken and confirmed long ago.
+func one(s events.ConnectionState, consent events.Provision) *events.Member {
+	m := &events.Member{Book: events.NewBook("i"), MemberID: "m", Connections: []events.MemberConnection{{
+		Token: "c1", ConnectionID: "clinic", State: s, FirstSeen: t0, Episode: 1, EpisodeSince: t0, BrokenSince: t0,
+	}}}
+	c := &m.Connections[0]
+	if s.Status.Broken() {
+		c.ConfirmedAt = t0.Add(10 * time.Minute)
+	}
+	if s.Status == events.Connected {
+		c.ConnectedSince, c.BrokenSince = t0.Add(time.Hour), time.Time{}
+	}
+	if consent != "" {
+		m.Consent = events.MemberConsent{Read: true, ConsentID: "k", Provision: consent, DateTime: t0.Add(-time.Hour)}
+		m.Sequences["consent"] = 1
+	}
+	m.Latest["connection.c1"] = "cause"
+	return m
+}
+
+// oracle is the table of the design once more, row by row, in other words than
+// judge's: each row says when it fits, and the first that does is taken.
+func oracle(s events.ConnectionState, consent events.Provision, graceOver, confirmed, firstSight bool, held string) (row int, action events.Action, opens bool) {
+	in := func(list ...events.Status) bool { return slices.Contains(list, s.Status) }
+	unknownType := s.IntegrationType == "" || s.IntegrationType == events.Unknown
+	ias := s.IntegrationType == "DIRECT_IAS" || s.IntegrationType == "INDIRECT_IAS"
+	broken := in("EXPIRED", "DISCONNECTED", "DELETED", "ERROR")
+	rows := []struct {
+		row    int
+		fits   bool
+		action events.Action
+		opens  bool
+	}{
+		{2, in("CONNECTED"), "none", false},
+		{3, ias && consent == "deny", "restore_consent", false},
+		{3, in("ACCESS_ENDED") && (consent == "deny" || consent == "none"), "restore_consent", false},
+		{4, in("ACCESS_ENDED") && consent == "permit" && !graceOver, "wait", false},
+		{5, in("ACCESS_ENDED") && consent == "permit" && graceOver, "wait", false},
+		{6, consent == "" && (s.IntegrationType != "PROA" || in("ACCESS_ENDED")), "wait", false},
+		{6, held != "", "wait", false},
+		{7, s.SyncStatus == "DELETING", "wait", false},
+		{8, broken && !confirmed, "wait", false},
+		{8, broken && firstSight, "wait", false},
+		{9, broken && (s.IntegrationType == "PROA" || s.IntegrationType == "INDIRECT_IAS"), "oauth", true},
+		{10, broken && s.IntegrationType == "DIRECT_IAS", "activate_direct", true},
+		{11, broken && unknownType && s.Category == "BASIC", "reenter_credentials", true},
+		{12, broken && unknownType && s.Category != "BASIC", "unknown", false},
+		{13, s.Status == "" || s.Status == events.Unknown, "unknown", false},
+	}
+	for _, r := range rows {
+		if r.fits {
+			return r.row, r.action, r.opens
+		}
+	}
+	panic(fmt.Sprintf("no row fits %+v, consent %q", s, consent))
+}
+
+// Every combination of what b.well can say, null and unknown words included,
+// with every way of being held: the row, the action, and whether a prompt is
+// opened; then the same with a prompt already open.
+func TestTable(t *testing.T) {
+	var (
+		statuses   = []events.Status{events.Connected, events.Expired, events.Disconnected, events.Deleted, events.AccessIsOver, events.Failing, "", events.Unknown}
+		types      = []events.IntegrationType{events.PROA, events.DirectIAS, events.IndirectIAS, "", events.Unknown}
+		categories = []string{"", "BASIC", "OAUTH", "HAPI", "IDENTITY", "PUBLIC", events.Unknown}
+		consents   = []events.Provision{"", events.None, events.Permit, events.Deny}
+		syncs      = []string{"", "SYNCED", "SYNCING", "DELETING", "FAILED", events.Unknown}
+		holds      = map[string]Held{
+			"": {}, "blind": {Blind: true}, "storm": {Storm: true}, "silenced": {Silenced: true},
+			"source_degraded": {Degraded: map[events.ConnectionToken]bool{"c1": true}},
+			"muted":           {Muted: map[events.ConnectionToken]bool{"c1": true}},
+		}
+		policy = DefaultPolicy()
+		seen   = map[int]int{}
+	)
+	if err := policy.validate(); err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range statuses {
+		for _, kind := range types {
+			for _, category := range categories {
+				for _, consent := range consents {
+					for _, sync := range syncs {
+						for hold, held := range holds {
+							for flags := range 8 {
+								graceOver, confirmed, firstSight := flags&1 > 0, flags&2 > 0, flags&4 > 0
+								s := events.ConnectionState{Status: status, IntegrationType: kind, Category: category, SyncStatus: sync}
+								m := one(s, consent)
+								c := &m.Connections[0]
+								c.FirstSight = firstSight
+								if !confirmed {
+									c.ConfirmedAt = time.Time{}
+								}
+								now := t0.Add(2 * time.Hour)
+								if graceOver {
+									now = t0.Add(2 * day)
+								}
+								name := fmt.Sprintf("%+v consent=%q hold=%q grace over=%t confirmed=%t first sight=%t", s, consent, hold, graceOver, confirmed, firstSight)
+								row, action, opens := oracle(s, consent, graceOver, confirmed, firstSight, hold)
+								seen[row]++
+
+								d := policy.decide(m, nil, held, now)
+								v := verdictOf(t, d, "c1")
+								if v.Row != row || v.Action != action || (v.Outcome == Opened) != opens {
+									t.Fatalf("%s\n got row %d, %s, %s\nwant row %d, %s, opens=%t", name, v.Row, v.Action, v.Outcome, row, action, opens)
+								}
+								if prompts := count(d.Events, events.PromptOpened); prompts != btoi(opens) {
+									t.Fatalf("%s: %d prompts", name, prompts)
+								}
+
+								// With one open: closed by rows 2 and 3, else left or replaced.
+								d = policy.decide(m, withOpen(now), held, now)
+								wantOpen := row != 2 && row != 3
+								if got := d.Next == nil || len(d.Next.Prompts) == 1; got != wantOpen {
+									t.Fatalf("%s: an open prompt, row %d: still open %t", name, row, got)
+								}
+								want := 0
+								switch {
+								case row == 2:
+									want = count(d.Events, events.PromptResolved)
+								case row == 3, opens && action != events.ActOAuth:
+									want = count(d.Events, events.PromptWithdrawn)
+								default:
+									want = 1 - btoi(closes(d.Events))
+								}
+								if want != 1 {
+									t.Fatalf("%s: an open prompt, row %d: %v", name, row, kinds(d.Events))
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	for row := 2; row <= 13; row++ {
+		if seen[row] == 0 {
+			t.Errorf("row %d was never reached", row)
+		}
+	}
+}
+
+// withOpen returns an agenda with one open OAuth prompt, opened just before.
+func withOpen(now time.Time) *events.Agenda {
+	a := &events.Agenda{Book: events.NewBook("i"), MemberID: "m"}
+	a.Latest["prompt.c1"] = "opening"
+	a.Prompts = []events.Prompt{{PromptID: "c1.1", ConnectionID: "clinic", Action: events.ActOAuth, OpenedAt: now.Add(-time.Minute)}}
+	a.Asked = []events.Asked{{Connection: "c1", Openings: 1, Episode: 1, RemindAt: now.Add(day), ExpiresAt: now.Add(30 * day)}}
+	return a
+}
+
+// What removes or forgets wins over everything else.
+func TestRowOne(t *testing.T) {
+	for _, tt := range []struct {
+		name, reason string
+		removed      time.Time
+		held         Held
+	}{
+		{"removed", "removed", t0, Held{}},
+		{"removed while all is held", "removed", t0, Held{Blind: true, Storm: true, Silenced: true}},
+		{"forgotten", "forgotten", time.Time{}, Held{Forgotten: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Deny)
+			m.Connections[0].RemovedAt = tt.removed
+			told, _, d := look(t, DefaultPolicy(), m, withOpen(t0), tt.held, t0)
+			if v := verdictOf(t, d, "c1"); v.Row != 1 || v.Reason != tt.reason || v.Outcome != Withdrawn {
+				t.Errorf("%+v", v)
+			}
+			if len(told) != 1 || told[0].CausationID != "opening" || told[0].CorrelationID != "c1.1" {
+				t.Errorf("%+v", told)
+			}
+		})
+	}
+	t.Run("no longer in the head", func(t *testing.T) {
+		m := one(events.ConnectionState{}, events.Permit)
+		m.Connections = nil
+		if _, a, _ := look(t, DefaultPolicy(), m, withOpen(t0), Held{}, t0); len(a.Prompts) != 0 {
+			t.Errorf("%+v", a.Prompts)
+		}
+	})
+}
+
+func TestBoundaries(t *testing.T) {
+	expired := events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}
+	over := events.ConnectionState{Status: events.AccessIsOver, IntegrationType: events.DirectIAS}
+	connected := events.ConnectionState{Status: events.Connected, IntegrationType: events.PROA}
+	open, silent := DefaultPolicy(), DefaultPolicy()
+	silent.Reminders = nil
+	patient := DefaultPolicy()
+	patient.HoldOpen = time.Minute
+	at := t0.Add(time.Hour) // the opening, and when the connected ones connected
+	asked := func(p Policy) *events.Agenda {
+		_, a, _ := look(t, p, one(expired, events.Permit), nil, Held{}, at)
+		return a
+	}
+	for _, tt := range []struct {
+		name   string
+		policy Policy
+		state  events.ConnectionState
+		agenda *events.Agenda
+		now    time.Time
+		want   string
+		next   time.Time
+	}{
+		{"reminder an instant early", open, expired, asked(open), at.Add(day - 1), Kept, at.Add(day)},
+		{"reminder exactly on time", open, expired, asked(open), at.Add(day), Reminded, at.Add(4 * day)},
+		{"reminder late", open, expired, asked(open), at.Add(9 * day), Reminded, at.Add(12 * day)},
+		{"expiry an instant early", silent, expired, asked(silent), at.Add(30*day - 1), Kept, at.Add(30 * day)},
+		{"expiry exactly on time", silent, expired, asked(silent), at.Add(30 * day), Expired, time.Time{}},
+		{"grace an instant early", open, over, nil, t0.Add(day - 1), HeldBack, t0.Add(day)},
+		{"grace exactly over", open, over, nil, t0.Add(day), HeldBack, time.Time{}},
+		{"hold-open an instant early", patient, connected, asked(patient), at.Add(time.Minute - 1), HeldBack, at.Add(time.Minute)},
+		{"hold-open exactly over", patient, connected, asked(patient), at.Add(time.Minute), Resolved, time.Time{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, d := look(t, tt.policy, one(tt.state, events.Permit), tt.agenda, Held{}, tt.now)
+			if v := verdictOf(t, d, "c1"); v.Outcome != tt.want {
+				t.Errorf("%+v, want %s", v, tt.want)
+			}
+			if !d.NextLook.Equal(tt.next) {
+				t.Errorf("next look %s, want %s", d.NextLook, tt.next)
+			}
+			if overdue := count(d.Events, events.AccessRestoreOverdue); overdue != btoi(tt.name == "grace exactly over") {
+				t.Errorf("%d restore_overdue", overdue)
+			}
+		})
+	}
+}
+
+// A reader can follow a prompt from its end to its opening, however many
+// events lie between, and from its opening to the fact.
+func TestCauses(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	opened, a, _ := look(t, DefaultPolicy(), m, nil, Held{}, t0)
+	first, a, _ := look(t, DefaultPolicy(), m, a, Held{}, t0.Add(day))
+	second, a, _ := look(t, DefaultPolicy(), m, a, Held{}, t0.Add(4*day))
+	back := one(events.ConnectionState{Status: events.Connected, IntegrationType: events.PROA}, events.Permit)
+	back.Connections[0].ConnectedSince = t0.Add(5*day + 300*time.Millisecond)
+	resolved, _, _ := look(t, DefaultPolicy(), back, a, Held{}, t0.Add(6*day))
+	if opened[0].CausationID != "cause" {
+		t.Errorf("opened because of %q", opened[0].CausationID)
+	}
+	for _, told := range [][]events.Event{first, second, resolved} {
+		if len(told) != 1 || told[0].CausationID != opened[0].ID || told[0].CorrelationID != "c1.1" {
+			t.Errorf("%+v", told)
+		}
+	}
+	if got := resolved[0].Data.(*events.Prompt); *got.Downtime != int64(5*day/time.Second) || got.Notify || got.PromptID != "c1.1" {
+		t.Errorf("%+v, down for %d s", got, *got.Downtime)
+	}
+}
+
+func TestOpenTogether(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	for _, token := range []events.ConnectionToken{"c2", "c3", "c4"} {
+		c := m.Connections[0]
+		c.Token = token
+		m.Connections = append(m.Connections, c)
+	}
+	_, a, _ := look(t, DefaultPolicy(), m, nil, Held{}, t0)
+	pushed := 0
+	for _, p := range a.Prompts {
+		pushed += btoi(p.Notify)
+		if p.Batch != "c1.1" {
+			t.Errorf("%s is of batch %q", p.PromptID, p.Batch)
+		}
+	}
+	if len(a.Prompts) != 4 || pushed != 3 || len(a.Pushes) != 3 {
+		t.Errorf("%d prompts, %d pushed, %d counted; want 4, 3, 3", len(a.Prompts), pushed, len(a.Pushes))
+	}
+}
+
+// A direct activation that b.well refused has become another action, which
+// stands until the connection works.
+func TestRefusedActivationStands(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.DirectIAS}, events.Permit)
+	for _, action := range []events.Action{events.ActVerifyIdentity, events.ActReconnectInApp} {
+		a := withOpen(t0)
+		a.Prompts[0].Action = action
+		if _, _, d := look(t, DefaultPolicy(), m, a, Held{}, t0); d.Why[0].Outcome != Kept {
+			t.Errorf("%s: %+v", action, d.Why)
+		}
+	}
+}
+
+func TestAnotherIncarnationIsNobody(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	a := withOpen(t0)
+	a.Incarnation = "before"
+	_, next, d := look(t, DefaultPolicy(), m, a, Held{}, t0)
+	if d.Why[0].Outcome != Opened || next.Incarnation != "i" || next.Sequences["prompt.c1"] != 1 {
+		t.Errorf("%+v, %+v", d.Why, next.Book)
+	}
+}
+
+// The decision is a new value: a writer who misses throws it away and decides
+// again on what he read.
+func TestArgumentsStayAsTheyAre(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.DirectIAS}, events.Permit)
+	a := withOpen(t0)
+	a.Access = &events.AgendaAccess{Key: "k", Connections: []events.ConnectionToken{"c1"}, EndedAt: t0}
+	before := copied(a)
+	written(t, DefaultPolicy().decide(m, a, Held{}, t0.Add(40*day)))
+	if !reflect.DeepEqual(a, before) {
+		t.Errorf("changed to %+v", a)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for name, spoil := range map[string]func(*Policy){
+		"grace":     func(p *Policy) { p.Grace = -1 },
+		"expiry":    func(p *Policy) { p.Expiry = 0 },
+		"pushes":    func(p *Policy) { p.MaxPushesPerWeek = -1 },
+		"hold-open": func(p *Policy) { p.HoldOpen = -1 },
+		"reminder":  func(p *Policy) { p.Reminders = []time.Duration{0} },
+		"urgency":   func(p *Policy) { delete(p.Statuses, events.Deleted) },
+		"action":    func(p *Policy) { p.UnknownTypes = map[string]events.Action{"HAPI": events.ActWait} },
+	} {
+		p := DefaultPolicy()
+		spoil(&p)
+		if err := p.validate(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func verdictOf(t testing.TB, d Decision, c events.ConnectionToken) Verdict {
+	t.Helper()
+	for _, v := range d.Why {
+		if v.Connection == c {
+			return v
+		}
+	}
+	t.Fatalf("no verdict about %s in %+v", c, d.Why)
+	return Verdict{}
+}
+
+func kinds(told []events.Event) (list []events.Type) {
+	for _, e := range told {
+		list = append(list, e.Type)
+	}
+	return list
+}
+
+func count(told []events.Event, kind events.Type) (n int) {
+	for _, e := range told {
+		n += btoi(e.Type == kind)
+	}
+	return n
+}
+
+func closes(told []events.Event) bool {
+	return count(told, events.PromptResolved)+count(told, events.PromptWithdrawn)+count(told, events.PromptExpired) > 0
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
