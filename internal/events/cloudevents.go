@@ -164,3 +164,29 @@ func attribute(h nats.Header, name string) string {
 	}
 	return ""
 }
+
+// MarshalJSON returns the event in CloudEvents' JSON format, as a file or a
+// terminal shows it.
+func (e Event) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		SpecVersion   string    `json:"specversion"`
+		ID            string    `json:"id"`
+		Source        string    `json:"source"`
+		Type          Type      `json:"type"`
+		Subject       string    `json:"subject,omitempty"`
+		Time          time.Time `json:"time"`
+		Recorded      time.Time `json:"recordedtime"`
+		Sequence      string    `json:"sequence"`
+		CausationID   string    `json:"causationid,omitempty"`
+		CorrelationID string    `json:"correlationid,omitempty"`
+		Expires       time.Time `json:"expirytime,omitzero"`
+		ContentType   string    `json:"datacontenttype"`
+		Schema        string    `json:"dataschema"`
+		Class         string    `json:"dataclassification"`
+		Regulation    string    `json:"dataregulation"`
+		Data          Data      `json:"data"`
+	}{
+		specVersion, e.ID, DefaultSource, e.Type, e.Tokens(), e.Time, e.Recorded, strconv.FormatUint(e.Sequence, 10),
+		e.CausationID, e.CorrelationID, e.Expires, jsonType, schemaBase + e.Type.SchemaFile(), classification, regulation, e.Data,
+	})
+}

@@ -336,3 +336,18 @@ func (l *Log) count(f func(*Stats)) {
 	f(&l.stats)
 	l.mu.Unlock()
 }
+
+// Owner returns the member that an event of a kind with this token is about:
+// who was prompted for a connection, who was offered a source. Empty means that
+// there is none.
+func (l *Log) Owner(ctx context.Context, kind, part string) (MemberToken, error) {
+	if part == "" || strings.ContainsAny(part, ".*> ") {
+		return "", nil
+	}
+	msg, err := l.last(ctx, l.subjects.prefix+"."+kind+".*."+part)
+	if err != nil || msg == nil {
+		return "", err
+	}
+	_, m, _ := l.subjects.Parse(msg.Subject)
+	return m, nil
+}

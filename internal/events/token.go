@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"strconv"
 )
 
 // Tokens stand for identities wherever identity may not go: subjects, headers,
@@ -69,4 +70,10 @@ func (t Tokenizer) token(parts ...string) string {
 		_, _ = mac.Write([]byte(p))
 	}
 	return base32lower(mac.Sum(nil)[:16])
+}
+
+// EpisodeID names one break of a connection: what events that belong to it have
+// in common.
+func EpisodeID(c ConnectionToken, episode int) string {
+	return string(c) + "." + strconv.Itoa(episode)
 }

@@ -3,6 +3,7 @@ package events
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -121,11 +122,11 @@ func fillAgenda(a *Agenda) {
 	}
 }
 
+// fillBook gives the book maps of its own: numbering must not reach back into
+// the head it was copied from.
 func fillBook(b *Book) {
-	if b.Sequences == nil {
-		b.Sequences = map[string]uint64{}
-	}
-	if b.Latest == nil {
-		b.Latest = map[string]string{}
-	}
+	sequences, latest := b.Sequences, b.Latest
+	b.Sequences, b.Latest = map[string]uint64{}, map[string]string{}
+	maps.Copy(b.Sequences, sequences)
+	maps.Copy(b.Latest, latest)
 }
