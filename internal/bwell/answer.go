@@ -127,13 +127,27 @@ type List[T any] struct {
 type Want struct {
 	// NoTasks leaves the tasks out.
 	NoTasks bool
+	// Seen is the Digest of an earlier observation by the same Client with the
+	// same NoTasks. If the answer is that one again, byte by byte, Observe does
+	// not read it and returns Same. Zero, Observe reads every answer.
+	Seen Digest
 }
+
+// A Digest stands for an answer as it came. It means something only to the
+// Client that made it: keep it in memory.
+type Digest uint64
 
 // An Observation is what b.well said of a member at one time.
 type Observation struct {
 	Connections List[Connection]
 	Tasks       List[Task]
 	Consents    List[Consent]
+	// Same says that the answer was that of Want.Seen. The lists are left out
+	// then: they were whole, and are what they were, lastSynced included.
+	Same bool
+	// Digest stands for the answer if it came in one request and every list in it
+	// was whole; otherwise it is zero.
+	Digest Digest
 	// Date is b.well's clock when it answered, in whole seconds; zero if the
 	// answer had no such header.
 	Date time.Time

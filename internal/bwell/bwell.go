@@ -24,10 +24,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/smartconnect/connector/internal/secret"
@@ -95,7 +97,10 @@ type Client struct {
 	graphql  *url.URL
 	exchange *url.URL
 	config   Config
-	page0    map[Want][]byte // the ready-made bodies of Observe's first request
+	seed     maphash.Seed // of digests
+	buffers  sync.Pool    // of *bytes.Buffer, for answers while they are read
+
+	observe, observeNoTasks []byte // the first requests of Observe, which never change
 }
 
 // New returns a client, or an error that says what is wrong with the
@@ -115,10 +120,14 @@ func New(config Config) (*Client, error) {
 		name string
 		is   int64
 	}{
-		{"timeout", int64(config.Timeout)}, {"largest answer", config.MaxBody},
-		{"number of tries", int64(config.Tries)}, {"number of tries to observe", int64(config.ObserveTries)},
-		{"time for retrying", int64(config.RetryFor)}, {"pause between tries", int64(config.RetryPause)},
-		{"page size", int64(config.PageSize)}, {"number of pages", int64(config.MaxPages)},
+		{"timeout", int64(config.Timeout)},
+		{"largest answer", config.MaxBody},
+		{"number of tries", int64(config.Tries)},
+		{"number of tries to observe", int64(config.ObserveTries)},
+		{"time for retrying", int64(config.RetryFor)},
+		{"pause between tries", int64(config.RetryPause)},
+		{"page size", int64(config.PageSize)},
+		{"number of pages", int64(config.MaxPages)},
 		{"assumed life of a token", int64(config.AssumedLife)},
 	} {
 		if field.is < 0 {
@@ -149,10 +158,13 @@ func New(config Config) (*Client, error) {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	client.Jar = nil
 	c := &Client{
-		http: client, config: config,
+		http: client, config: config, seed: maphash.MakeSeed(),
 		graphql: base.JoinPath(config.GraphQLPath), exchange: base.JoinPath(config.TokenPath),
 	}
-	c.prepare()
+	v := variables{Count: config.PageSize, Page: new(0)}
+	c.observeNoTasks = encode(docObserveNoTasks, v)
+	v.Code = byCode(codeNetworkSearch)
+	c.observe = encode(docObserve, v)
 	return c, nil
 }
 
@@ -173,6 +185,7 @@ func baseURL(text string) (*url.URL, error) {
 	case !travelsSafely(u):
 		return nil, errors.New("must be https; http is for loopback hosts")
 	}
+	u.Path += "/" // or what is joined to an empty path is relative
 	return u, nil
 }
 

@@ -12,7 +12,7 @@ import (
 // lists may leave out (b.well's pages disagree). The error is that of the list.
 func (c *Client) DeletedConnections(ctx context.Context, access secret.Value) (List[Connection], error) {
 	f := feed[Connection]{
-		op: "deleted connections", document: "Connections", root: rootConnections, row: connection,
+		op: "deleted connections", document: docConnections, root: rootConnections, row: connection,
 		variables: variables{Sync: []string{"DATA_DELETED"}},
 	}
 	l, err := readAll(ctx, c, access, f)
@@ -26,7 +26,7 @@ func (c *Client) DeletedConnections(ctx context.Context, access secret.Value) (L
 // may be connected already. The error is that of the list.
 func (c *Client) Recommendations(ctx context.Context, access secret.Value) (List[Recommendation], error) {
 	teams, err := readAll(ctx, c, access, feed[team]{
-		op: "recommendations", document: "Recommendations", root: rootCareTeams, row: careTeam,
+		op: "recommendations", document: docRecommendations, root: rootCareTeams, row: careTeam,
 		variables: variables{Cat: byCode(codeRecommended)}, id: func(t team) string { return t.id },
 	})
 	l := List[Recommendation]{Whole: teams.Whole, Err: teams.Err, Skipped: teams.Skipped, Unknown: teams.Unknown}
@@ -59,7 +59,7 @@ func (c *Client) OAuthURL(ctx context.Context, access secret.Value, connectionID
 	if err := presentable(op, access); err != nil {
 		return secret.Value{}, err
 	}
-	r := c.document(op, "OauthUrl", access, variables{ID: connectionID})
+	r := c.request(op, docOAuthURL, access, variables{ID: connectionID})
 	text, a, err := ask(ctx, c, r, c.config.Tries, func(d *decoder, name []byte, into *string) {
 		if string(name) != root {
 			return
@@ -95,7 +95,7 @@ func (c *Client) ActivateDirect(ctx context.Context, access secret.Value, connec
 	if err := presentable(op, access); err != nil {
 		return Activation{}, err
 	}
-	r := c.document(op, "Activate", access, variables{ID: connectionID})
+	r := c.request(op, docActivate, access, variables{ID: connectionID})
 	r.once = true
 	type result struct {
 		Activation
@@ -134,7 +134,7 @@ func (c *Client) Verification(ctx context.Context, access secret.Value) (Verific
 	if err := presentable(op, access); err != nil {
 		return Verification{}, err
 	}
-	r := c.document(op, "Verification", access, variables{})
+	r := c.request(op, docVerification, access, variables{})
 	got, a, err := ask(ctx, c, r, c.config.Tries, func(d *decoder, name []byte, into *Verification) {
 		if string(name) != root {
 			return

@@ -186,10 +186,10 @@ type page[T any] struct {
 type verdict uint8
 
 const (
-	keep verdict = iota
-	leave
-	skipped
-	unreadable
+	keep       verdict = iota
+	leave              // it is not one of those asked for
+	skipped            // there is nothing in it
+	unreadable         // nobody knows which it is
 )
 
 // list reads a list of rows: a FHIR bundle, or a plain list as in the 1.x
@@ -252,14 +252,15 @@ func rows[T any](d *decoder, p *page[T], bundle bool, row func(*decoder, *T) ver
 		}
 		switch result {
 		case keep:
-			if p.items == nil {
-				p.items = make([]T, 0, 8)
+			if p.items == nil && !bundle {
+				p.items = make([]T, 0, 8) // most members' connections
 			}
 			p.items = append(p.items, item)
 		case skipped:
 			p.skipped++
 		case unreadable:
 			p.amiss = "unreadable_row"
+		case leave:
 		}
 	}
 }

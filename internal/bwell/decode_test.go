@@ -45,14 +45,18 @@ func TestConnectionRows(t *testing.T) {
 		{name: "names in another case are other names", rows: `[{"id":"a","ID":"b"}]`, ids: "a"},
 		{name: "everything null", rows: `[{"id":"a","name":null,"category":null,"integrationType":null,"type":null,"status":null,
 			"syncStatus":null,"syncErrors":null,"statusUpdated":null,"lastSynced":null,"created":null}]`, ids: "a"},
-		{name: "everything of the wrong kind", rows: `[{"id":"a","name":1,"category":[],"integrationType":{"x":1},"type":true,"status":5,
+		{
+			name: "everything of the wrong kind", rows: `[{"id":"a","name":1,"category":[],"integrationType":{"x":1},"type":true,"status":5,
 			"syncStatus":[["x"]],"syncErrors":3,"statusUpdated":17,"lastSynced":{"a":1},"created":"soon"},{"id":"b"}]`, ids: "a b",
 			unknown: map[string]int{
 				"connection.name": 1, "connection.category": 1, "connection.type": 1, "connection.status": 1, "connection.syncStatus": 1,
 				"connection.syncErrors": 1, "connection.statusUpdated": 1, "connection.lastSynced": 1, "connection.created": 1,
-			}},
-		{name: "words never seen", rows: `[{"id":"a","status":"PAUSED","type":"Provider"},{"id":"b","status":"PAUSED"}]`, ids: "a b",
-			unknown: map[string]int{"connection.status": 2, "connection.type": 1}},
+			},
+		},
+		{
+			name: "words never seen", rows: `[{"id":"a","status":"PAUSED","type":"Provider"},{"id":"b","status":"PAUSED"}]`, ids: "a b",
+			unknown: map[string]int{"connection.status": 2, "connection.type": 1},
+		},
 		{name: "a row without an id", rows: `[{"id":"a"},{"name":"x"}]`, amiss: "unreadable_row"},
 		{name: "a row with an id that is none", rows: `[{"id":"a"},{"id":["b"]}]`, amiss: "unreadable_row"},
 		{name: "a row that is no row", rows: `[{"id":"a"},"b"]`, amiss: "unreadable_row"},
@@ -207,9 +211,11 @@ func TestTasks(t *testing.T) {
 		name, list string
 		want       string // id status reason, by row
 	}{
-		{"the documented one", `{"total":1,"entry":[{"resource":{"id":"9d1c","status":"in-progress","code":{"coding":[{"code":"network-data-retrieval"}]},
+		{
+			"the documented one", `{"total":1,"entry":[{"resource":{"id":"9d1c","status":"in-progress","code":{"coding":[{"code":"network-data-retrieval"}]},
 			"businessStatus":{"coding":[{"code":"searching"}]},"lastModified":"2026-02-03T04:05:06Z","meta":{"lastUpdated":"2026-02-03T04:05:07.123Z"},"output":null}}]}`,
-			"9d1c in-progress "},
+			"9d1c in-progress ",
+		},
 		{"1.x: a plain list, a status of code and display", `[{"id":"a","status":{"code":"ready","display":"Ready"}}]`, "a ready "},
 		{"why it failed, by output", `{"entry":[{"resource":{"id":"a","status":"failed","output":[null,{"valueString":"free text of someone"},
 			{"valueCodeableConcept":{"coding":[{"code":"RLS_TIMEOUT"}]}}]}}]}`, "a failed RLS_TIMEOUT"},

@@ -1,25 +1,13 @@
 package bwell
 
-// The documents, each the whole of what one request asks. Names and arguments
+import "strings"
+
+// The documents are the constants doc…, each the whole of what one request asks. Names and arguments
 // are those of b.well's schema (SDK 2.x, graphql/schema.d.ts).
 //
 // What is not asked: isDirect, which only the 1.x schema has; free text, since a
 // code says why and nobody has to look after a text; the performer of tasks,
 // since the search is a system task, which the SDK's default filter hides.
-
-// documents are all that the package ever sends.
-var documents = map[string]string{
-	"Observe":         docObserve,
-	"ObserveNoTasks":  docObserveNoTasks,
-	"Connections":     docConnections,
-	"Tasks":           docTasks,
-	"Consents":        docConsents,
-	"Recommendations": docRecommendations,
-	"OauthUrl":        docOAuthURL,
-	"Activate":        docActivate,
-	"Verification":    docVerification,
-	"Refresh":         docRefresh,
-}
 
 const (
 	docObserve = `query Observe($code: SearchToken, $n: Int, $p: Int) { ` +
@@ -104,4 +92,10 @@ type variables struct {
 	ID    string       `json:"id,omitempty"`
 	Count int          `json:"n,omitempty"`
 	Page  *int         `json:"p,omitempty"`
+}
+
+// operation returns the name of a document's one operation.
+func operation(document string) string {
+	_, name, _ := strings.Cut(document, " ")
+	return name[:strings.IndexAny(name, " (")]
 }

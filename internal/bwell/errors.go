@@ -19,15 +19,15 @@ type Class uint8
 const (
 	// NoClass is the class of nil and of errors that are not b.well's.
 	NoClass Class = iota
-	// Auth: the token is refused. Renew it once and try once more; for Refresh
+	// Auth means that the token is refused. Renew it once and try once more; for Refresh
 	// and Exchange the grant itself is refused.
 	Auth
-	// Forbidden: b.well knows the member and does not want to answer. Back off
+	// Forbidden means that b.well knows the member and does not want to answer. Back off
 	// for long.
 	Forbidden
-	// Transient: it may pass. Back off, and keep every grant.
+	// Transient means that it may pass. Back off, and keep every grant.
 	Transient
-	// Invalid: the request will never pass. A bug of ours, a changed API or, for
+	// Invalid means that the request will never pass. A bug of ours, a changed API or, for
 	// an activation, a refusal. Do not retry.
 	Invalid
 )
@@ -68,6 +68,9 @@ func (e *Error) Error() string {
 	}
 	if e.Code != "" {
 		text += ": code " + e.Code
+	}
+	if e.RetryAfter != 0 {
+		text += ": asked to wait for " + e.RetryAfter.String()
 	}
 	if e.cause != nil {
 		text += ": " + e.cause.Error()
@@ -119,7 +122,7 @@ func Classify(f Fault) Class {
 	switch {
 	case !f.Token || class == Transient:
 		return class
-	case f.Incomplete || anyOf(f.Codes, misused):
+	case f.Incomplete || misused.in(f.Codes):
 		return Invalid // our request or our client key; no grant was judged
 	case class == Auth || class == Forbidden || f.HTTPStatus < 300 || f.HTTPStatus == 400:
 		return Auth // a token nobody knows any more is refused with any of these
@@ -130,61 +133,61 @@ func Classify(f Fault) Class {
 
 func classify(f Fault) Class {
 	switch {
-	case f.HTTPStatus == 401 || anyOf(f.Codes, refused) || anyOf(f.Issues, refusedIssues):
+	case f.HTTPStatus == 401 || refused.in(f.Codes) || refusedIssues.in(f.Issues):
 		return Auth
-	case f.HTTPStatus == 403 || anyOf(f.Codes, forbidden) || anyOf(f.Issues, forbidden):
+	case f.HTTPStatus == 403 || forbidden.in(f.Codes) || forbidden.in(f.Issues):
 		return Forbidden
-	case anyOf(f.Issues, passing):
+	case passing.in(f.Issues):
 		return Transient
-	case anyOf(f.Issues, lasting):
+	case lasting.in(f.Issues):
 		return Invalid
 	case f.HTTPStatus == 408 || f.HTTPStatus == 425 || f.HTTPStatus == 429 || f.HTTPStatus >= 500:
 		return Transient
 	case f.HTTPStatus >= 300: // redirects, too: the base URL is wrong
 		return Invalid
-	case anyOf(f.Codes, overloaded):
+	case overloaded.in(f.Codes):
 		return Transient
-	case f.Incomplete || anyOf(f.Codes, rejected):
+	case f.Incomplete || rejected.in(f.Codes):
 		return Invalid
 	default:
 		return Transient
 	}
 }
 
-// The codes, in upper case. The sources are fhir-server's
+// The sources of the codes are fhir-server's
 // graphqlErrorFormatter.js for the words, SDK 2.x's errors.js for the issues,
 // RFC 6749 for those of OAuth; the others are Apollo's and the routers', a
 // guess.
-var (
-	refused    = set("UNAUTHENTICATED", "401", "INVALID_GRANT", "INVALID_TOKEN")
-	forbidden  = set("FORBIDDEN", "403")
-	overloaded = set("408", "425", "429", "500", "502", "503", "504", "INTERNAL_SERVER_ERROR",
-		"DOWNSTREAM_SERVICE_ERROR", "SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS", "TIMEOUT",
-		"SERVER_ERROR", "TEMPORARILY_UNAVAILABLE")
-	rejected = set("400", "404", "405", "409", "410", "422", "GRAPHQL_VALIDATION_FAILED",
-		"GRAPHQL_PARSE_FAILED", "BAD_USER_INPUT", "BAD_REQUEST", "NOT_FOUND", "INVALID_REQUEST",
-		"INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "UNSUPPORTED_GRANT_TYPE", "INVALID_SCOPE", "INVALID_TARGET")
+const (
+	refused    codes = "UNAUTHENTICATED 401 INVALID_GRANT INVALID_TOKEN"
+	forbidden  codes = "FORBIDDEN 403"
+	overloaded codes = "408 425 429 500 502 503 504 INTERNAL_SERVER_ERROR DOWNSTREAM_SERVICE_ERROR " +
+		"SERVICE_UNAVAILABLE TOO_MANY_REQUESTS TIMEOUT SERVER_ERROR TEMPORARILY_UNAVAILABLE"
+	rejected codes = "400 404 405 409 410 422 BAD_REQUEST NOT_FOUND INVALID_REQUEST " + misused
 	// misused are refusals of the request whatever the token. INVALID_REQUEST is
 	// not one of them: it is also what RFC 8693, 2.2.2 has for a subject token
 	// that is not accepted.
-	misused = set("GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED", "BAD_USER_INPUT",
-		"INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "UNSUPPORTED_GRANT_TYPE", "INVALID_SCOPE", "INVALID_TARGET")
+	misused codes = "GRAPHQL_VALIDATION_FAILED GRAPHQL_PARSE_FAILED BAD_USER_INPUT " +
+		"INVALID_CLIENT UNAUTHORIZED_CLIENT UNSUPPORTED_GRANT_TYPE INVALID_SCOPE INVALID_TARGET"
 
-	refusedIssues = set("LOGIN")
-	passing       = set("TRANSIENT", "TIMEOUT", "THROTTLED", "EXCEPTION")
-	lasting       = set("INVALID", "NOT-FOUND", "BUSINESS-RULE")
+	refusedIssues codes = "LOGIN"
+	passing       codes = "TRANSIENT TIMEOUT THROTTLED EXCEPTION"
+	lasting       codes = "INVALID NOT-FOUND BUSINESS-RULE"
 )
 
-func set(words ...string) map[string]bool {
-	s := make(map[string]bool, len(words))
-	for _, w := range words {
-		s[w] = true
-	}
-	return s
-}
+// codes are a set of them, with spaces between.
+type codes string
 
-func anyOf(codes []string, of map[string]bool) bool {
-	return slices.ContainsFunc(codes, func(c string) bool { return of[strings.ToUpper(c)] })
+// in reports whether one of the given codes, in whatever case, is in the set.
+func (set codes) in(given []string) bool {
+	for _, code := range given {
+		for member := range strings.SplitSeq(string(set), " ") {
+			if strings.EqualFold(code, member) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // code returns what a person should see of the codes: the first word, else the

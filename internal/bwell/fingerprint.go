@@ -9,8 +9,8 @@ import (
 // Fingerprint hashes what the observation means: two with the same one call for
 // the same actions. It depends neither on the order of rows nor on LastSynced,
 // which moves all the time, nor on Date and the counters, nor on why a list is
-// not whole; it is the same in every process. It allocates nothing unless a row
-// is longer than 512 bytes.
+// not whole; it is the same in every process. It allocates once, whatever the
+// number of rows.
 func (o Observation) Fingerprint() [16]byte {
 	var whole hash
 	for i, is := range [...]bool{o.Connections.Whole, o.Tasks.Whole, o.Consents.Whole} {

@@ -16,18 +16,19 @@ type feed[T any] struct {
 	id func(T) string
 }
 
-var (
-	connectionFeed = feed[Connection]{op: "observe", document: "Connections", root: rootConnections, row: connection}
-
-	taskFeed = feed[Task]{
-		op: "observe", document: "Tasks", root: rootTasks, row: task,
-		variables: variables{Code: byCode(codeNetworkSearch)}, id: func(t Task) string { return t.ID },
-	}
-	consentFeed = feed[Consent]{
-		op: "observe", document: "Consents", root: rootConsents, row: consent,
-		id: func(c Consent) string { return c.ID },
-	}
-)
+// The lists of Observe, each by itself.
+func feeds() (feed[Connection], feed[Task], feed[Consent]) {
+	const op = "observe"
+	return feed[Connection]{op: op, document: docConnections, root: rootConnections, row: connection},
+		feed[Task]{
+			op: op, document: docTasks, root: rootTasks, row: task,
+			variables: variables{Code: byCode(codeNetworkSearch)}, id: func(t Task) string { return t.ID },
+		},
+		feed[Consent]{
+			op: op, document: docConsents, root: rootConsents, row: consent,
+			id: func(c Consent) string { return c.ID },
+		}
+}
 
 // read asks for the list's pages from the given one on and appends them to have,
 // until a page is not full. b.well says nothing of how many pages there are, and
@@ -44,7 +45,7 @@ func (f feed[T]) read(ctx context.Context, c *Client, access secret.Value, tries
 		if f.id != nil {
 			v.Count, v.Page = c.config.PageSize, &number
 		}
-		r := c.document(f.op, f.document, access, v)
+		r := c.request(f.op, f.document, access, v)
 		got, a, err := ask(ctx, c, r, tries, func(d *decoder, name []byte, into *page[T]) {
 			if string(name) == f.root {
 				*into = list(d, f.row)
@@ -125,19 +126,6 @@ func (o *observed) root(d *decoder, name []byte) {
 	}
 }
 
-var (
-	observeRoots        = []string{rootConnections, rootTasks, rootConsents}
-	observeNoTasksRoots = []string{rootConnections, rootConsents}
-)
-
-// prepare writes the bodies of Observe's requests, which never change.
-func (c *Client) prepare() {
-	v := variables{Count: c.config.PageSize, Page: new(0)}
-	c.page0 = map[Want][]byte{{NoTasks: true}: encode("ObserveNoTasks", v)}
-	v.Code = byCode(codeNetworkSearch)
-	c.page0[Want{}] = encode("Observe", v)
-}
-
 // Observe asks for everything that is polled of a member: one request, and one
 // more for each further page of tasks and consents.
 //
@@ -146,31 +134,34 @@ func (c *Client) prepare() {
 // connections) or because b.well does not accept the document, the lists that
 // are not known to have failed are asked for again, each alone and once.
 //
-// The error is nil if at least one list came whole, unless the token was
+// The error is nil if at least one list came whole or all are the same, unless the token was
 // refused: then it is of class [Auth] whatever came. Beside an error, too, the
 // lists say why they are not whole.
 func (c *Client) Observe(ctx context.Context, access secret.Value, want Want) (Observation, error) {
-	roots := observeRoots
+	roots, body := []string{rootConnections, rootConsents, rootTasks}, c.observe
 	if want.NoTasks {
-		roots = observeNoTasksRoots
+		roots, body = roots[:2], c.observeNoTasks
 	}
 	if err := presentable("observe", access); err != nil {
 		return unobserved(want, err), err
 	}
-	r := request{op: "observe", url: c.graphql, header: c.header(access), body: c.page0[want]}
+	r := request{op: "observe", url: c.graphql, header: c.header(access), body: body, seen: want.Seen}
 	got, a, err := ask(ctx, c, r, c.config.ObserveTries, func(d *decoder, name []byte, into *observed) { into.root(d, name) })
 
 	var o Observation
+	connections, tasks, consents := feeds()
 	switch {
+	case err == nil && a.same:
+		return Observation{Same: true, Digest: a.digest, Date: a.date}, nil
 	case err == nil:
 		o.Connections = finish(a, r, rootConnections, roots, got.connections)
-		o.Tasks = more(ctx, c, access, taskFeed, got.tasks.rows, finish(a, r, rootTasks, roots, got.tasks))
-		o.Consents = more(ctx, c, access, consentFeed, got.consents.rows, finish(a, r, rootConsents, roots, got.consents))
+		o.Tasks = more(ctx, c, access, tasks, got.tasks.rows, finish(a, r, rootTasks, roots, got.tasks))
+		o.Consents = more(ctx, c, access, consents, got.consents.rows, finish(a, r, rootConsents, roots, got.consents))
 	case a.separable(err, roots):
-		o.Connections = again(ctx, c, access, connectionFeed, a.named(r, rootConnections))
-		o.Consents = again(ctx, c, access, consentFeed, a.named(r, rootConsents))
+		o.Connections = again(ctx, c, access, connections, a.named(r, rootConnections))
+		o.Consents = again(ctx, c, access, consents, a.named(r, rootConsents))
 		if !want.NoTasks {
-			o.Tasks = again(ctx, c, access, taskFeed, a.named(r, rootTasks))
+			o.Tasks = again(ctx, c, access, tasks, a.named(r, rootTasks))
 		}
 	default:
 		o = unobserved(want, err)
@@ -179,6 +170,10 @@ func (c *Client) Observe(ctx context.Context, access secret.Value, want Want) (O
 		o.Tasks = List[Task]{}
 	}
 	o.Date = a.date
+	onePage := max(got.tasks.rows, got.consents.rows) < c.config.PageSize
+	if err == nil && onePage && o.Connections.Whole && o.Consents.Whole && (want.NoTasks || o.Tasks.Whole) {
+		o.Digest = a.digest
+	}
 	return o, o.err()
 }
 

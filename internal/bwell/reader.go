@@ -12,9 +12,8 @@ import (
 // meets. It cannot fail: [json.Valid] has accepted the text before, and a value
 // of another kind than the one asked for is skipped and reported as such. That
 // is what reading b.well needs, where one field of the wrong kind must not cost
-// the row it stands in; and it reads an answer about five times as fast as
-// decoding into structs whose fields each tolerate that. It compares names byte
-// by byte; of a name that stands twice the last wins.
+// the row it stands in. It compares names byte by byte; of a name that stands
+// twice the last wins.
 type reader struct {
 	data []byte
 	at   int // at the first byte of a value, between calls

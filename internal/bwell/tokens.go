@@ -20,11 +20,11 @@ func (c *Client) Refresh(ctx context.Context, refresh secret.Value) (Grant, erro
 	if err := presentable(op, refresh); err != nil {
 		return Grant{}, err
 	}
-	r := c.document(op, "Refresh", secret.Value{}, variables{})
+	r := c.request(op, docRefresh, secret.Value{}, variables{})
 	r.token = true
-	// Spelled as b.well spells it; a proxy that drops underscores breaks it.
-	r.header["refresh_token"] = []string{refresh.Reveal()}
-	r.header["clientkey"] = []string{c.config.ClientKey.Reveal()}
+	// With an underscore: proxies that drop such headers break it.
+	r.header.Set("refresh_token", refresh.Reveal())
+	r.header.Set("clientkey", c.config.ClientKey.Reveal())
 	got, a, err := ask(ctx, c, r, c.config.Tries, func(d *decoder, name []byte, into *tokens) {
 		if string(name) == "refresh" {
 			for name := range d.fields() {
@@ -55,7 +55,7 @@ func (c *Client) Exchange(ctx context.Context, idToken secret.Value) (Grant, err
 	r.header.Set("Accept", "application/json")
 	// The published example does without; other calls of b.well's identity
 	// service answer 400 then.
-	r.header["clientkey"] = []string{c.config.ClientKey.Reveal()}
+	r.header.Set("clientkey", c.config.ClientKey.Reveal())
 	got, a, err := ask(ctx, c, r, c.config.Tries, func(d *decoder, name []byte, into *tokens) { into.field(d, name) })
 	return c.grant(r, got, a, err)
 }

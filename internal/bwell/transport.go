@@ -5,13 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -29,23 +29,25 @@ type request struct {
 	once bool
 	// token is set if the answer is about a grant, see [Fault].
 	token bool
+	// seen is the digest of an answer that need not be read again.
+	seen Digest
 	// plain is set if the answer is not GraphQL's but itself the data.
 	plain bool
 }
 
-// document returns the request that asks name of documents with access.
-func (c *Client) document(op, name string, access secret.Value, v variables) request {
-	return request{op: op, url: c.graphql, header: c.header(access), body: encode(name, v)}
+// request returns the one that sends a document with access.
+func (c *Client) request(op, document string, access secret.Value, v variables) request {
+	return request{op: op, url: c.graphql, header: c.header(access), body: encode(document, v)}
 }
 
 // encode writes the body of a GraphQL request.
-func encode(name string, v variables) []byte {
+func encode(document string, v variables) []byte {
 	// It cannot fail: the fields are texts and numbers.
 	body, _ := json.Marshal(struct {
 		Query         string    `json:"query"`
 		OperationName string    `json:"operationName"`
 		Variables     variables `json:"variables"`
-	}{documents[name], name, v})
+	}{document, operation(document), v})
 	return body
 }
 
@@ -65,6 +67,8 @@ func (c *Client) header(access secret.Value) http.Header {
 type answer struct {
 	envelope
 
+	digest     Digest
+	same       bool // the digest is the one seen, and nothing was read
 	status     int
 	date       time.Time
 	retryAfter time.Duration
@@ -164,7 +168,7 @@ func ask[T any](ctx context.Context, c *Client, r request, tries int, root func(
 	if r.once {
 		tries = 1
 	}
-	err := c.retry(ctx, r.op, tries, func() *Error {
+	err := c.retry(ctx, tries, func() *Error {
 		into = *new(T)
 		var err *Error
 		got, err = c.send(ctx, r, func(d *decoder, name []byte) { root(d, name, &into) })
@@ -179,7 +183,7 @@ func ask[T any](ctx context.Context, c *Client, r request, tries int, root func(
 // retry calls do until it succeeds, at most tries times, as long as its errors
 // are Transient. It does not wait for longer than is left of Config.RetryFor,
 // nor when b.well asks for more time than that: the error says how much.
-func (c *Client) retry(ctx context.Context, op string, tries int, do func() *Error) error {
+func (c *Client) retry(ctx context.Context, tries int, do func() *Error) error {
 	if tries <= 1 {
 		if err := do(); err != nil {
 			return err
@@ -231,24 +235,29 @@ func (p *patience) NextBackOff() time.Duration {
 	return max(next, p.asked)
 }
 
-// buffers hold answers while they are read.
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
 // maxKept bounds the buffers that are kept for the next answer, in bytes.
 const maxKept = 256 << 10
 
 // send sends r once and reads the answer.
 func (c *Client) send(ctx context.Context, r request, root func(d *decoder, name []byte)) (answer, *Error) {
 	var a answer
-	buffer := buffers.Get().(*bytes.Buffer)
+	buffer, ok := c.buffers.Get().(*bytes.Buffer)
+	if !ok {
+		buffer = new(bytes.Buffer)
+	}
 	defer func() {
 		if buffer.Cap() <= maxKept {
 			buffer.Reset()
-			buffers.Put(buffer)
+			c.buffers.Put(buffer)
 		}
 	}()
 	if err := c.exchangeBytes(ctx, r, &a, buffer); err != nil {
 		return a, a.failed(r, "", Fault{}, err)
+	}
+	// Never zero, which is no digest.
+	a.digest = Digest(maphash.Bytes(c.seed, buffer.Bytes())) | 1
+	if a.same = a.digest == r.seen && a.status == http.StatusOK; a.same {
+		return a, nil
 	}
 	read, ok := newReader(buffer.Bytes())
 	d := decoder{reader: read, zone: c.config.Zone}
