@@ -283,6 +283,7 @@ type plan struct {
 func (pl *plan) connection(c events.MemberConnection) {
 	j := pl.judge(c)
 	v := Verdict{Connection: c.Token, Row: j.row, Reason: j.reason, Action: j.action, Outcome: HeldBack}
+	pl.lookAt(j.until)
 	if j.row == 5 {
 		pl.noteLate(c)
 	}
@@ -314,13 +315,10 @@ func (pl *plan) connection(c events.MemberConnection) {
 		v.Outcome = Expired
 	case j.want == hold && isOpen:
 		pl.lookAt(asked.ExpiresAt)
-		pl.lookAt(j.until)
 	case j.want == hold:
 		if j.row == 2 {
 			v.Outcome = Nothing
-			break
 		}
-		pl.lookAt(j.until)
 	case isOpen && !stands(prompt.Action, j.action):
 		pl.close(&asked, prompt, events.PromptWithdrawn, reasonSuperseded, c.FlapCount, nil)
 		pl.open(asked, c, j)

@@ -1,0 +1,219 @@
+package reconnect
+
+import (
+	"bufio"
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/smartconnect/connector/internal/events"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/decide with what decide does now")
+
+// A transcript is a story. Each "> " line is a time and what happened; the
+// lines under it are what was decided: first a verdict per connection, by row
+// of the decision table, then what is told. Between two lines the story is
+// looked at whenever something falls due ("~ "). Read the diff before
+// committing -update.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/decide/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := replay(t, want)
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if !bytes.Equal(got, want) {
+				t.Errorf("%s\ngot:\n%s\nwant:\n%s", file, got, want)
+			}
+		})
+	}
+}
+
+// A story is a member, what is asked of them, and the clock.
+type story struct {
+	*history
+	policy Policy
+	agenda *events.Agenda
+	held   Held
+	now    time.Time
+	out    bytes.Buffer
+}
+
+func replay(t *testing.T, script []byte) []byte {
+	t.Helper()
+	s := &story{history: newHistory(), policy: DefaultPolicy(), now: t0}
+	for sc := bufio.NewScanner(bytes.NewReader(script)); sc.Scan(); {
+		line := sc.Text()
+		switch {
+		case strings.HasPrefix(line, "#") || line == "":
+			fmt.Fprintln(&s.out, line)
+		case strings.HasPrefix(line, "> "):
+			at, what, _ := strings.Cut(line[2:], " ")
+			after, err := time.ParseDuration(at)
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			s.dueUntil(t, t0.Add(after))
+			fmt.Fprintln(&s.out, line)
+			for change := range strings.SplitSeq(what, ", ") {
+				s.happen(t, strings.Fields(change))
+			}
+			s.look(t)
+		}
+	}
+	return s.out.Bytes()
+}
+
+// dueUntil looks whenever the agenda asks for it, until the next thing that
+// the story tells.
+func (s *story) dueUntil(t *testing.T, until time.Time) {
+	t.Helper()
+	for s.agenda != nil && s.agenda.NextLook.After(s.now) && s.agenda.NextLook.Before(until) {
+		s.now = s.agenda.NextLook
+		fmt.Fprintf(&s.out, "~ %s due\n", hours(s.now.Sub(t0)))
+		s.look(t)
+	}
+	s.now = until
+}
+
+// happen changes the member's head as the poller would: "c1 is EXPIRED",
+// "c1 type DIRECT_IAS", "c1 category BASIC", "c1 sync DELETING", "c1 removed",
+// "confirmed", "consent permit", "blind", "seeing", "hold storm", "release",
+// "c1 acknowledged", "c1 pass 5h", "look".
+func (s *story) happen(t *testing.T, words []string) {
+	t.Helper()
+	if len(words) == 1 {
+		words = append(words, "")
+	}
+	switch first, second := words[0], words[1]; {
+	case first == "look":
+	case first == "confirmed":
+		s.confirmed(s.now)
+	case first == "consent":
+		s.consent(events.Provision(second), s.now)
+	case first == "blind":
+		s.member.Observation.LostSince = s.now
+	case first == "seeing":
+		s.member.Observation.LostSince = time.Time{}
+	case first == "hold":
+		s.held.Storm = true
+	case first == "release":
+		s.held = Held{Released: true}
+	case second == "is":
+		s.status(events.ConnectionToken(first), events.Status(strings.TrimSuffix(words[2], "null")), s.now)
+	case second == "type":
+		s.find(events.ConnectionToken(first)).State.IntegrationType = events.IntegrationType(strings.TrimSuffix(words[2], "null"))
+	case second == "category":
+		s.find(events.ConnectionToken(first)).State.Category = words[2]
+	case second == "sync":
+		s.find(events.ConnectionToken(first)).State.SyncStatus = words[2]
+	case second == "pass": // time in which nobody looks
+		d, err := time.ParseDuration(words[2])
+		if err != nil {
+			t.Fatalf("%q: %v", words, err)
+		}
+		s.now = s.now.Add(d)
+	case second == "removed":
+		s.find(events.ConnectionToken(first)).RemovedAt = s.now
+	case second == "acknowledged":
+		i := slices.IndexFunc(s.agenda.Asked, func(a events.Asked) bool { return string(a.Connection) == first })
+		s.agenda.Asked[i].AcknowledgedAt = s.now
+	default:
+		t.Fatalf("nobody knows what %q means", words)
+	}
+}
+
+func (s *story) look(t *testing.T) {
+	t.Helper()
+	told, next, d := look(t, s.policy, s.member, s.agenda, s.held, s.now)
+	s.agenda = next
+	for _, v := range d.Why {
+		fmt.Fprintf(&s.out, "  %s: %s, row %d, %s\n", orAccess(v.Connection), v.Outcome, v.Row, v.Reason)
+	}
+	for _, e := range told {
+		fmt.Fprintf(&s.out, "  = %s\n", describe(e))
+	}
+	if d.Next != nil && !d.NextLook.IsZero() {
+		fmt.Fprintf(&s.out, "  next look at %s\n", hours(d.NextLook.Sub(t0)))
+	}
+}
+
+func orAccess(c events.ConnectionToken) string {
+	if c == "" {
+		return "access"
+	}
+	return string(c)
+}
+
+func describe(e events.Event) string {
+	what := strings.TrimSuffix(strings.TrimPrefix(string(e.Type), "smartconnect."), ".v1")
+	switch d := e.Data.(type) {
+	case *events.Access:
+		list := make([]string, len(d.Connections))
+		for i, c := range d.Connections {
+			list[i] = strings.TrimPrefix(c.ConnectionID, "id-")
+			if e.Type == events.AccessRestored && !c.Restored {
+				list[i] += " (not back)"
+			}
+		}
+		return fmt.Sprintf("%s, %s: %s", what, d.Action, strings.Join(list, ", "))
+	case *events.Prompt:
+		s := fmt.Sprintf("%s %s", what, d.PromptID)
+		switch e.Type {
+		case events.PromptOpened:
+			s += fmt.Sprintf(", %s, %s%s", d.Action, d.Urgency, pushed(d))
+		case events.PromptReminded:
+			s += fmt.Sprintf(", reminder %d%s", d.Reminder, pushed(d))
+		case events.PromptWithdrawn:
+			s += ", " + d.Reason
+		default:
+		}
+		if d.Downtime != nil {
+			s += fmt.Sprintf(", down for %s", hours(time.Duration(*d.Downtime)*time.Second))
+		}
+		if d.FlapCount > 0 {
+			s += fmt.Sprintf(", flapped %d times", d.FlapCount)
+		}
+		if d.Batch != "" {
+			s += ", batch " + d.Batch
+		}
+		return s
+	default:
+		return what
+	}
+}
+
+func pushed(p *events.Prompt) string {
+	if p.Notify {
+		return ", pushed"
+	}
+	return ", not pushed"
+}
+
+// hours writes 26h10m, not 26h10m0s.
+func hours(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
