@@ -148,6 +148,7 @@ func (p Policy) decide(member *events.Member, agenda *events.Agenda, held Held, 
 func (pl *plan) judge(c events.MemberConnection) judgement {
 	status, consent := c.State.Status, pl.member.Effective()
 	over := status == events.AccessIsOver
+	denied := c.State.IntegrationType.IAS() && consent == events.Deny
 
 	switch {
 	case pl.held.Forgotten:
@@ -156,12 +157,12 @@ func (pl *plan) judge(c events.MemberConnection) judgement {
 		return judgement{row: 1, want: withdraw, action: events.ActNone, reason: reasonRemoved}
 
 	case status == events.Connected:
-		if until := c.ConnectedSince.Add(pl.policy.HoldOpen); pl.now.Before(until) {
+		if until := c.ConnectedSince.Add(pl.policy.HoldOpen); pl.now.Before(until) && !denied {
 			return judgement{row: 2, action: events.ActNone, reason: reasonConnected, until: until}
 		}
 		return judgement{row: 2, want: resolve, action: events.ActNone, reason: reasonConnected}
 
-	case c.State.IntegrationType.IAS() && consent == events.Deny,
+	case denied,
 		over && (consent == events.Deny || consent == events.None):
 		return judgement{row: 3, want: withdraw, action: events.ActRestoreConsent, reason: reasonConsentEnded}
 
