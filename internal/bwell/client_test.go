@@ -126,7 +126,7 @@ func TestPartialAnswers(t *testing.T) {
 			return reply(503, `{}`)
 		})
 		o, err := c.Observe(t.Context(), token, Want{})
-		got := ""
+		var got strings.Builder
 		for _, l := range []struct {
 			sign  string
 			whole bool
@@ -138,7 +138,7 @@ func TestPartialAnswers(t *testing.T) {
 			{"n", o.Consents.Whole, len(o.Consents.Items), o.Consents.Err},
 		} {
 			if l.whole {
-				got += l.sign
+				got.WriteString(l.sign)
 			} else if l.items > 0 {
 				t.Errorf("%s: %s has items and is not whole", tt.name, l.sign)
 			}
@@ -146,8 +146,8 @@ func TestPartialAnswers(t *testing.T) {
 				t.Errorf("%s: %s: whole %t, %v", tt.name, l.sign, l.whole, l.err)
 			}
 		}
-		if tt.class != Auth && got != tt.whole || ClassOf(err) != tt.class || strings.Join(asked, " ") != tt.asked {
-			t.Errorf("%s: whole %q, %v, asked %q", tt.name, got, err, asked)
+		if tt.class != Auth && got.String() != tt.whole || ClassOf(err) != tt.class || strings.Join(asked, " ") != tt.asked {
+			t.Errorf("%s: whole %q, %v, asked %q", tt.name, got.String(), err, asked)
 		}
 	}
 }
