@@ -1,0 +1,4 @@
+package bwell
+
+// Documents is allDocuments, for tests beside the simulator.
+var Documents = allDocuments
