@@ -68,7 +68,7 @@ type Config struct {
 	// ObserveTries is the same for Observe, whose caller has a schedule of its
 	// own. Default 1.
 	ObserveTries int
-	// RetryFor bounds the time spent on all tries of a call, pauses included.
+	// RetryFor is for how long after the first try of a call another may begin.
 	// Default 10 s. A Retry-After beyond what is left of it ends the trying.
 	RetryFor time.Duration
 	// RetryPause is the first pause between two tries; it doubles from there,

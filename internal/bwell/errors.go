@@ -19,16 +19,16 @@ type Class uint8
 const (
 	// NoClass is the class of nil and of errors that are not b.well's.
 	NoClass Class = iota
-	// Auth means that the token is refused. Renew it once and try once more; for Refresh
-	// and Exchange the grant itself is refused.
+	// Auth means that the token is refused: renew it once and try once more. Of
+	// Refresh and Exchange it means that the grant itself is refused.
 	Auth
-	// Forbidden means that b.well knows the member and does not want to answer. Back off
-	// for long.
+	// Forbidden means that b.well knows the member and does not want to answer:
+	// back off for long.
 	Forbidden
-	// Transient means that it may pass. Back off, and keep every grant.
+	// Transient means that it may pass: back off, and keep every grant.
 	Transient
-	// Invalid means that the request will never pass. A bug of ours, a changed API or, for
-	// an activation, a refusal. Do not retry.
+	// Invalid means that the request will never pass: a bug of ours, a changed
+	// API or, of an activation, a refusal. Do not retry.
 	Invalid
 )
 

@@ -16,7 +16,7 @@ type feed[T any] struct {
 	id func(T) string
 }
 
-// The lists of Observe, each by itself.
+// feeds are the lists of Observe.
 func feeds() (feed[Connection], feed[Task], feed[Consent]) {
 	const op = "observe"
 	return feed[Connection]{op: op, document: docConnections, root: rootConnections, row: connection},
@@ -76,7 +76,7 @@ func (f feed[T]) read(ctx context.Context, c *Client, access secret.Value, tries
 	}
 }
 
-// joined is the list of both, each whole.
+// joined is the list of what there was and of the next page, which is whole.
 func joined[T any](have, next List[T]) List[T] {
 	have.Items = append(have.Items, next.Items...)
 	have.Skipped += next.Skipped
@@ -92,7 +92,7 @@ func joined[T any](have, next List[T]) List[T] {
 }
 
 // finish makes a list of one page of the answer to r, whose document has roots.
-// This is the one place that calls a list Whole.
+// Nothing else decides whether a list is Whole.
 func finish[T any](a answer, r request, root string, roots []string, p page[T]) List[T] {
 	l := List[T]{Skipped: p.skipped, Unknown: p.unknown}
 	switch err := a.of(r, root, roots); {
@@ -134,9 +134,9 @@ func (o *observed) root(d *decoder, name []byte) {
 // connections) or because b.well does not accept the document, the lists that
 // are not known to have failed are asked for again, each alone and once.
 //
-// The error is nil if at least one list came whole or all are the same, unless the token was
-// refused: then it is of class [Auth] whatever came. Beside an error, too, the
-// lists say why they are not whole.
+// The error is nil if at least one list came whole or all are the same, unless
+// the token was refused: then it is of class [Auth] whatever came. Beside an
+// error, too, the lists say why they are not whole.
 func (c *Client) Observe(ctx context.Context, access secret.Value, want Want) (Observation, error) {
 	roots, body := []string{rootConnections, rootConsents, rootTasks}, c.observe
 	if want.NoTasks {

@@ -107,36 +107,29 @@ func (a answer) all(r request) *Error {
 // of makes the error of one list: of the failures whose path begins with root,
 // and of those that cannot be told to concern another root of the document.
 func (a answer) of(r request, root string, roots []string) *Error {
-	var f Fault
-	concerned := false
-	for _, failure := range a.failures {
-		if failure.root != root && slices.Contains(roots, failure.root) {
-			continue
-		}
-		f.add(failure.fault)
-		concerned = true
-	}
-	if !concerned {
-		return nil
-	}
-	return a.failed(r, root, f, nil)
+	return a.those(r, root, func(f failure) bool { return f.root == root || !slices.Contains(roots, f.root) })
 }
 
-// named makes the error of the failures whose path begins with root, nil if
-// there are none.
+// named makes the error of the failures whose path begins with root.
 func (a answer) named(r request, root string) *Error {
-	var f Fault
-	concerned := false
-	for _, failure := range a.failures {
-		if failure.root == root {
-			f.add(failure.fault)
-			concerned = true
+	return a.those(r, root, func(f failure) bool { return f.root == root })
+}
+
+// those makes one error of the failures that concern root, nil if there are
+// none.
+func (a answer) those(r request, root string, concern func(failure) bool) *Error {
+	var all Fault
+	found := false
+	for _, f := range a.failures {
+		if concern(f) {
+			all.add(f.fault)
+			found = true
 		}
 	}
-	if !concerned {
+	if !found {
 		return nil
 	}
-	return a.failed(r, root, f, nil)
+	return a.failed(r, root, all, nil)
 }
 
 // separable reports whether the roots of a document that failed with err may
