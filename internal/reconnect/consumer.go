@@ -176,6 +176,9 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 	}
 	log := zerolog.Ctx(ctx)
 	for _, v := range d.Why {
+		if v.Outcome == Nothing || v.Outcome == Kept {
+			continue
+		}
 		log.Info().Str("member", string(m)).Str("connection", string(v.Connection)).
 			Int("rule", v.Row).Str("reason", v.Reason).Str("why", v.Outcome).Msg("decided")
 	}

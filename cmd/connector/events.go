@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/events"
+)
+
+type eventsCmd struct {
+	Tail eventsTailCmd `cmd:"" help:"Print events as they are published."`
+}
+
+type eventsTailCmd struct {
+	broker `embed:""`
+	Since  time.Duration `help:"Also print events of this long ago." placeholder:"DURATION"`
+	Type   string        `help:"Only events of this type." placeholder:"TYPE"`
+	Heads  bool          `help:"Print the heads too."`
+	JSON   bool          `name:"json" help:"Print CloudEvents in JSON format, one a line."`
+}
+
+// Run prints events until it is interrupted.
+func (c eventsTailCmd) Run(ctx context.Context, std streams) error {
+	nc, js, log, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return tail(ctx, js, log.Subjects(), c.Since, func(e events.Event) error {
+		if c.Type != "" && string(e.Type) != c.Type || !c.Heads && isHead(e) {
+			return nil
+		}
+		if c.JSON {
+			return json.NewEncoder(std.out).Encode(e)
+		}
+		_, err := fmt.Fprintf(std.out, "%s  %-45s %s  #%d\n", e.Recorded.Local().Format("15:04:05.000"), e.Type, e.Tokens(), e.Sequence)
+		return err
+	})
+}
+
+func isHead(e events.Event) bool {
+	return e.Type == events.MemberSnapshot || e.Type == events.AgendaSnapshot
+}
+
+// tail calls each for every event from since ago on, until ctx ends. Messages
+// that are no events, timers and fired ones, are passed over.
+func tail(ctx context.Context, js jetstream.JetStream, subjects events.Subjects, since time.Duration, each func(events.Event) error) error {
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subjects.All()}, DeliverPolicy: jetstream.DeliverNewPolicy}
+	if since > 0 {
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, new(time.Now().Add(-since))
+	}
+	consumer, err := js.OrderedConsumer(ctx, events.Stream, config)
+	if err != nil {
+		return fmt.Errorf("read the stream: %w; create it with: connector topology apply", err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return fmt.Errorf("read the stream: %w", err)
+	}
+	stop := context.AfterFunc(ctx, messages.Stop)
+	defer stop()
+	for {
+		msg, err := messages.Next()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the stream: %w", err)
+		}
+		if kind, _, ok := subjects.Parse(msg.Subject()); !ok || kind == "timer" || kind == "due" {
+			continue
+		}
+		e, err := events.Decode(msg.Headers(), msg.Data())
+		if err != nil {
+			continue
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+}
+
+// lastPerSubject yields the last message of each subject that matches filter.
+func lastPerSubject(ctx context.Context, js jetstream.JetStream, filter string) iter.Seq2[jetstream.Msg, error] {
+	return func(yield func(jetstream.Msg, error) bool) {
+		consumer, err := js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+		})
+		if err != nil {
+			yield(nil, fmt.Errorf("read the stream: %w; create it with: connector topology apply", err))
+			return
+		}
+		left := consumer.CachedInfo().NumPending
+		for left > 0 {
+			batch, err := consumer.Fetch(int(min(left, 500)), jetstream.FetchMaxWait(5*time.Second))
+			if err != nil {
+				yield(nil, fmt.Errorf("read the stream: %w", err))
+				return
+			}
+			n := 0
+			for msg := range batch.Messages() {
+				n++
+				left--
+				if !yield(msg, nil) {
+					return
+				}
+			}
+			if n == 0 {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,103 @@
+// Command connector watches members' b.well connections, publishes every change
+// on NATS JetStream, and decides when a member should be asked to reconnect.
+//
+// Each command has a file of its own; run.go wires the service.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"github.com/rs/zerolog"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitPartly = 3
+)
+
+// errPartly reports that some of the work was done and some refused; what was
+// refused has been said.
+var errPartly = errors.New("partly done")
+
+type cli struct {
+	Dev      devCmd      `cmd:"" help:"Run everything in one process: NATS, a simulated b.well, the connector."`
+	Run      runCmd      `cmd:"" help:"Run the connector on a NATS cluster."`
+	Sim      simCmd      `cmd:"" help:"Run the simulated b.well alone."`
+	Keygen   keygenCmd   `cmd:"" help:"Make the key file of a deployment."`
+	Members  membersCmd  `cmd:"" help:"Enrol and look at members."`
+	Events   eventsCmd   `cmd:"" help:"Read the stream."`
+	Prompts  promptsCmd  `cmd:"" help:"Look at prompts and act on them."`
+	Explain  explainCmd  `cmd:"" help:"Say why a member is prompted, or is not."`
+	Topology topologyCmd `cmd:"" help:"Compare and create the streams the connector needs."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+
+	LogLevel string          `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
+	Config   kong.ConfigFlag `help:"JSON file with flags by name; flags and environment come first." type:"existingfile" placeholder:"FILE"`
+}
+
+// streams are the terminal as commands see it.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills at once
+	os.Exit(program(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// program is the whole program but for signals. It returns the exit code.
+func program(ctx context.Context, args []string, std streams) int {
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c,
+		kong.Name("connector"),
+		kong.Description("Tells what happens to b.well record connections, and when to ask members to reconnect."),
+		kong.UsageOnError(),
+		kong.Writers(std.out, std.err),
+		kong.Exit(func(code int) { exited = code }),
+		kong.DefaultEnvars("CONNECTOR"),
+		kong.Configuration(kong.JSON),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		fmt.Fprintln(std.err, "connector:", err)
+		return exitFailed
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited // --help
+	}
+	if err != nil {
+		fmt.Fprintf(std.err, "connector: %s\nTry: connector --help\n", err)
+		return exitUsage
+	}
+	level, err := zerolog.ParseLevel(c.LogLevel)
+	if err != nil {
+		level = zerolog.InfoLevel // the enum of the flag leaves no other
+	}
+	log := zerolog.New(std.err).Level(level).With().Timestamp().Logger()
+	ctx = log.WithContext(ctx)
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	parsed.Bind(std)
+	switch err := parsed.Run(); {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errPartly):
+		return exitPartly
+	default:
+		fmt.Fprintln(std.err, "connector:", err)
+		return exitFailed
+	}
+}

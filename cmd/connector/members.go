@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/topology"
+)
+
+type membersCmd struct {
+	Enrol membersEnrolCmd `cmd:"" help:"Enrol members from JSON lines: {id, idToken?, refreshToken?}."`
+	List  membersListCmd  `cmd:"" help:"List enrolled members."`
+	Show  membersShowCmd  `cmd:"" help:"Show what is known of one member."`
+}
+
+// keyed is what commands need that turn ids into tokens.
+type keyed struct {
+	broker  `embed:""`
+	KeyFile string `help:"Key file of the deployment." required:"" type:"existingfile" placeholder:"FILE"`
+	JSON    bool   `name:"json" help:"Print JSON."`
+}
+
+// opened is what keyed opens.
+type opened struct {
+	js    jetstream.JetStream
+	log   *events.Log
+	keys  members.Keys
+	close func()
+}
+
+func (k keyed) open(ctx context.Context) (opened, error) {
+	keys, err := members.LoadKeys(k.KeyFile)
+	if err != nil {
+		return opened{}, err
+	}
+	nc, js, log, err := k.connect(ctx)
+	if err != nil {
+		return opened{}, err
+	}
+	return opened{js, log, keys, nc.Close}, nil
+}
+
+// openMembers returns the store of members, their tokens, and the bucket of
+// leases. upstream may be nil where nobody needs tokens.
+func openMembers(ctx context.Context, js jetstream.JetStream, keys members.Keys, upstream members.Upstream) (*members.Store, *members.Grants, jetstream.KeyValue, error) {
+	const mend = "create it with: connector topology apply"
+	bucket, err := js.KeyValue(ctx, topology.Members)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("open bucket %s: %w; %s", topology.Members, err, mend)
+	}
+	leases, err := js.KeyValue(ctx, topology.Leases)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("open bucket %s: %w; %s", topology.Leases, err, mend)
+	}
+	store := members.NewStore(bucket, keys)
+	return store, members.NewGrants(store, leases, upstream), leases, nil
+}
+
+type membersEnrolCmd struct {
+	keyed `embed:""`
+	File  string `name:"file" short:"f" help:"File of JSON lines; - is standard input." default:"-"`
+}
+
+// Run enrols every line; a bad line is said and the others go on.
+func (c membersEnrolCmd) Run(ctx context.Context, std streams) error {
+	in := std.in
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return fmt.Errorf("enrol: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	o, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	store, _, _, err := openMembers(ctx, o.js, o.keys, nil)
+	if err != nil {
+		return err
+	}
+	enrolled, refused, err := enrolLines(ctx, in, store, std.err)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "Enrolled %d, refused %d.\n", enrolled, refused)
+	switch {
+	case refused > 0 && enrolled > 0:
+		return errPartly
+	case refused > 0:
+		return fmt.Errorf("enrol: none of %d lines could be enrolled", refused)
+	default:
+		return nil
+	}
+}
+
+func enrolLines(ctx context.Context, in io.Reader, store *members.Store, complain io.Writer) (enrolled, refused int, err error) {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for n := 1; lines.Scan(); n++ {
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		var e enrolment
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			// The decoder's own words may quote a token.
+			fmt.Fprintf(complain, "line %d: no JSON object of the form {id, idToken?, refreshToken?}\n", n)
+			refused++
+			continue
+		}
+		if _, _, err := e.enrol(ctx, store); err != nil {
+			fmt.Fprintf(complain, "line %d: %s\n", n, err)
+			refused++
+			continue
+		}
+		enrolled++
+	}
+	if err := lines.Err(); err != nil {
+		return enrolled, refused, fmt.Errorf("enrol: read lines: %w", err)
+	}
+	return enrolled, refused, nil
+}
+
+type membersListCmd struct {
+	keyed `embed:""`
+}
+
+// Run lists the members. Their ids are identity: they go to the terminal of
+// whoever has the key file and nowhere else.
+func (c membersListCmd) Run(ctx context.Context, std streams) error {
+	o, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	store, _, _, err := openMembers(ctx, o.js, o.keys, nil)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(std.out, 0, 8, 2, ' ', 0)
+	if !c.JSON {
+		fmt.Fprintln(table, "MEMBER\tID\tENROLLED")
+	}
+	for record, err := range store.List(ctx) {
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			line := map[string]any{"member": record.Token, "memberId": record.MemberID, "enrolledAt": record.EnrolledAt}
+			if err := json.NewEncoder(std.out).Encode(line); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", record.Token, record.MemberID, record.EnrolledAt.Format("2006-01-02 15:04:05"))
+	}
+	return table.Flush()
+}
+
+type membersShowCmd struct {
+	keyed  `embed:""`
+	Member string `arg:"" help:"Member id."`
+}
+
+// Run prints the two heads of a member.
+func (c membersShowCmd) Run(ctx context.Context, std streams) error {
+	o, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	m := o.keys.Tokenizer().Member(c.Member)
+	known, err := o.log.Member(ctx, m)
+	if err != nil {
+		return err
+	}
+	if known.Snapshot == nil {
+		return fmt.Errorf("show %s: nothing is known of this member; is the id right, is the member enrolled, has it been polled?", m)
+	}
+	asked, err := o.log.Agenda(ctx, m)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(std.out).Encode(map[string]any{"member": known.Snapshot, "agenda": asked.Snapshot})
+	}
+	fmt.Fprintf(std.out, "Member %s\nConsent %s\n", m, orDash(string(known.Snapshot.Effective())))
+	if o := known.Snapshot.Observation; o.Blind() {
+		fmt.Fprintf(std.out, "Not seen since %s: %s\n", o.LostSince.Format("2006-01-02 15:04:05"), o.Reason)
+	}
+	table := tabwriter.NewWriter(std.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "CONNECTION\tTYPE\tSTATUS\tSYNC\tPROMPT")
+	for _, k := range known.Snapshot.Connections {
+		status := orDash(string(k.State.Status))
+		if k.Removed() {
+			status = "removed"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", k.ConnectionID, orDash(string(k.State.IntegrationType)), status,
+			orDash(k.State.SyncStatus), openPrompt(asked.Snapshot, k.Token))
+	}
+	return table.Flush()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

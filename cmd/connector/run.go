@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/smartconnect/connector/internal/bwell"
+	"github.com/smartconnect/connector/internal/console"
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/poller"
+	"github.com/smartconnect/connector/internal/reconnect"
+	"github.com/smartconnect/connector/internal/secret"
+	"github.com/smartconnect/connector/internal/topology"
+)
+
+type runCmd struct {
+	broker     `embed:""`
+	BWell      string  `name:"bwell" help:"Base URL of b.well; plain http only on loopback." required:"" placeholder:"URL"`
+	ClientKey  string  `help:"b.well client key. Better in the environment than on the command line." placeholder:"KEY"`
+	KeyFile    string  `help:"Key file of the deployment; make one with: connector keygen." required:"" type:"existingfile" placeholder:"FILE"`
+	HTTPListen string  `name:"http-listen" help:"Where /healthz, /readyz and /metrics answer; empty for nowhere." default:"127.0.0.1:8080"`
+	Replicas   int     `help:"Replicas every stream should have." default:"1" enum:"1,3,5"`
+	Fast       bool    `help:"Poll twice a second and confirm within seconds, to try things out."`
+	Rate       float64 `help:"Ceiling of requests to b.well per second." default:"10"`
+	Replica    string  `help:"Name of this replica; default the host's name and some random letters." placeholder:"NAME"`
+}
+
+// Run is the connector. It returns nil after a requested stop.
+//
+// It is one straight line on purpose: each step needs the ones above it, and
+// the defers undo them in reverse order.
+func (c runCmd) Run(ctx context.Context) error {
+	keys, err := members.LoadKeys(c.KeyFile)
+	if err != nil {
+		return err
+	}
+	nc, js, log, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	report := func(change topology.Change) {
+		zerolog.Ctx(ctx).Warn().Str("drift", change.String()).Bool("fatal", change.Fatal).Msg("the streams differ")
+	}
+	if err := checkTopology(ctx, js, c.topology(c.Replicas), report); err != nil {
+		return err
+	}
+	if err := checkServer(nc); err != nil {
+		return err
+	}
+	s := service{
+		nc: nc, js: js, log: log, keys: keys, bwell: c.BWell, clientKey: secret.New(c.ClientKey), httpListen: c.HTTPListen,
+		fast: c.Fast, rate: c.Rate, replica: c.Replica,
+	}
+	return s.run(ctx)
+}
+
+// checkServer refuses a server whose atomic batches do not work.
+func checkServer(nc *nats.Conn) error {
+	have := nc.ConnectedServerVersion()
+	if !atLeast(have, topology.MinServer) {
+		return fmt.Errorf("the NATS server is %s, the connector needs %s or newer: older ones refuse its transactions", have, topology.MinServer)
+	}
+	return nil
+}
+
+// atLeast compares versions of three numbers; what is not a number counts as 0.
+func atLeast(have, want string) bool {
+	var h, w [3]int
+	have, _, _ = strings.Cut(have, "-")
+	_, _ = fmt.Sscanf(have, "%d.%d.%d", &h[0], &h[1], &h[2])
+	_, _ = fmt.Sscanf(want, "%d.%d.%d", &w[0], &w[1], &w[2])
+	for i := range h {
+		if h[i] != w[i] {
+			return h[i] > w[i]
+		}
+	}
+	return true
+}
+
+// service is the connector on a connection, as run and dev start it.
+type service struct {
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	log        *events.Log
+	keys       members.Keys
+	bwell      string
+	clientKey  secret.Value
+	httpListen string
+	fast       bool
+	rate       float64
+	replica    string
+	listening  func(net.Addr) // told where HTTP answers; may be nil
+	ready      func()         // told when everything is wired; may be nil
+}
+
+// leaseTTL is how long a replica that died keeps its members unpolled.
+const leaseTTL = 10 * time.Second
+
+func (s service) run(ctx context.Context) error {
+	log := zerolog.Ctx(ctx)
+	tokens := s.keys.Tokenizer()
+	client, err := bwell.New(bwell.Config{BaseURL: s.bwell, ClientKey: s.clientKey})
+	if err != nil {
+		return err
+	}
+	store, grants, leaseBucket, err := openMembers(ctx, s.js, s.keys, client)
+	if err != nil {
+		return err
+	}
+	rules, pace, policy := poller.DefaultRules(), poller.DefaultPace(), reconnect.DefaultPolicy()
+	if s.fast {
+		rules, pace, s.rate = poller.FastRules(), poller.FastPace(), max(s.rate, 1000)
+		policy.Grace = 5 * time.Second
+	}
+	if s.replica == "" {
+		host, _ := os.Hostname()
+		s.replica = strings.Map(safe, host) + "-" + rand.Text()[:6]
+	}
+	leases := poller.NewLeases(s.js, leaseBucket, s.replica, leaseTTL)
+	p, err := poller.New(poller.Config{
+		Log: s.log, Tokenizer: tokens, Registry: registry{store, grants}, Upstream: client, Leases: leases,
+		Rules: rules, Pace: pace, Rate: s.rate,
+	})
+	if err != nil {
+		return err
+	}
+	durable, err := s.js.Consumer(ctx, topology.Events, topology.Decider)
+	if err != nil {
+		return fmt.Errorf("decider's consumer: %w", err)
+	}
+	decider, err := reconnect.New(reconnect.Config{
+		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Policy: policy,
+	})
+	if err != nil {
+		return err
+	}
+
+	l := looks{s.nc, servicePrefix + ".look"}
+	sub, err := l.serve(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	acts := reconnect.NewActions(s.log, tokens, actor{client, grants, l})
+	svc, err := serveMicro(ctx, s.nc, acts, store, tokens, l)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = svc.Stop() }()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return leases.Run(ctx) })
+	g.Go(func() error { return p.Run(ctx) })
+	g.Go(func() error { return decider.Run(ctx) })
+	if s.httpListen != "" {
+		h := console.Handler(s.checks(), s.readings(p, leases))
+		g.Go(func() error {
+			return console.Serve(ctx, s.httpListen, h, func(a net.Addr) {
+				log.Info().Stringer("address", a).Msg("HTTP answers")
+				if s.listening != nil {
+					s.listening(a)
+				}
+			})
+		})
+	}
+	log.Info().Str("replica", s.replica).Msg("running")
+	if s.ready != nil {
+		s.ready()
+	}
+	err = g.Wait()
+	log.Info().AnErr("cause", context.Cause(ctx)).Msg("stopped")
+	return err
+}
+
+// safe keeps what may stand in a subject.
+func safe(r rune) rune {
+	switch {
+	case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-':
+		return r
+	case r >= 'A' && r <= 'Z':
+		return r + 'a' - 'A'
+	default:
+		return '-'
+	}
+}
+
+func (s service) checks() []console.Check {
+	return []console.Check{
+		{Name: "nats", Ask: func(context.Context) error {
+			if !s.nc.IsConnected() {
+				return errors.New("not connected")
+			}
+			return nil
+		}},
+		{Name: "stream", Ask: func(ctx context.Context) error {
+			_, err := s.js.Stream(ctx, topology.Events)
+			return err
+		}},
+	}
+}
+
+func (s service) readings(p *poller.Poller, leases *poller.Leases) []console.Reading {
+	counter := func(name, help string, read func(poller.Stats) int64) console.Reading {
+		return console.Reading{Name: name, Help: help, Counter: true, Read: func() float64 { return float64(read(p.Stats())) }}
+	}
+	return []console.Reading{
+		{Name: "connector_members", Help: "Members enrolled.", Read: func() float64 { return float64(p.Stats().Members) }},
+		{Name: "connector_shards_held", Help: "Shards this replica polls.", Read: func() float64 { return float64(leases.Held()) }},
+		counter("connector_polls_total", "Polls of members.", func(s poller.Stats) int64 { return s.Polls }),
+		counter("connector_polls_unchanged_total", "Polls that found nothing new.", func(s poller.Stats) int64 { return s.Unchanged }),
+		counter("connector_polls_committed_total", "Polls that wrote a change.", func(s poller.Stats) int64 { return s.Committed }),
+		counter("connector_polls_missed_total", "Polls overtaken by another writer.", func(s poller.Stats) int64 { return s.Missed }),
+		counter("connector_polls_failed_total", "Polls that did not come back whole.", func(s poller.Stats) int64 { return s.Failed }),
+		{Name: "connector_transactions_total", Help: "Transactions stored.", Counter: true, Read: func() float64 { return float64(s.log.Stats().Transactions) }},
+		{Name: "connector_transactions_missed_total", Help: "Transactions refused since a head had moved.", Counter: true, Read: func() float64 { return float64(s.log.Stats().Missed) }},
+	}
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/reconnect"
+	"github.com/smartconnect/connector/internal/secret"
+)
+
+// servicePrefix begins the subjects of the micro service. It lies outside the
+// stream: requests may carry credentials and are never stored.
+const servicePrefix = "sc.svc.v1"
+
+const badRequest reconnect.Refusal = "bad_request"
+
+// serve answers the micro service's requests until the service is stopped.
+func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, store *members.Store, tokens events.Tokenizer, l looks) (micro.Service, error) {
+	s, err := micro.AddService(nc, micro.Config{
+		Name: "smartconnect-connector", Version: "1.0.0",
+		Description: "start prompts, enrol members, poll a member now",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("micro service: %w", err)
+	}
+	for name, handle := range map[string]func(context.Context, micro.Request){
+		"prompt.start": acts.Handle,
+		"member.enrol": func(ctx context.Context, r micro.Request) { enrolRequest(ctx, r, store) },
+		"member.poll":  func(ctx context.Context, r micro.Request) { pollRequest(ctx, r, tokens, l) },
+	} {
+		// Handlers of a subscription run one after the other; a slow b.well must
+		// not hold the next member up.
+		h := micro.HandlerFunc(func(r micro.Request) { go handle(ctx, r) })
+		if err := s.AddEndpoint(endpointName(name), h, micro.WithEndpointSubject(servicePrefix+"."+name)); err != nil {
+			return nil, errors.Join(fmt.Errorf("micro service: %s: %w", name, err), s.Stop())
+		}
+	}
+	return s, nil
+}
+
+func endpointName(name string) string {
+	body := []byte(name)
+	for i, c := range body {
+		if c == '.' {
+			body[i] = '-'
+		}
+	}
+	return string(body)
+}
+
+// enrolment is a member as commands and requests give one.
+type enrolment struct {
+	ID           string `json:"id"`
+	IDToken      string `json:"idToken,omitempty"`
+	RefreshToken string `json:"refreshToken,omitempty"`
+}
+
+func (e enrolment) enrol(ctx context.Context, store *members.Store) (members.Record, bool, error) {
+	return store.Enrol(ctx, members.Enrolment{
+		ID: e.ID, IDToken: secret.New(e.IDToken), RefreshToken: secret.New(e.RefreshToken),
+	})
+}
+
+func enrolRequest(ctx context.Context, r micro.Request, store *members.Store) {
+	var e enrolment
+	if err := json.Unmarshal(r.Data(), &e); err != nil || e.ID == "" {
+		reconnect.Answer(ctx, r, nil, badRequest)
+		return
+	}
+	record, created, err := e.enrol(ctx, store)
+	reconnect.Answer(ctx, r, map[string]any{"member": record.Token, "created": created}, err)
+}
+
+func pollRequest(ctx context.Context, r micro.Request, tokens events.Tokenizer, l looks) {
+	var q struct {
+		MemberID string `json:"memberId"`
+	}
+	if err := json.Unmarshal(r.Data(), &q); err != nil || q.MemberID == "" {
+		reconnect.Answer(ctx, r, nil, badRequest)
+		return
+	}
+	err := l.ask(ctx, lookRequest{Member: tokens.Member(q.MemberID)})
+	reconnect.Answer(ctx, r, map[string]bool{"asked": true}, err)
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"net"
+
+	"github.com/rs/zerolog"
+
+	"github.com/smartconnect/connector/internal/console"
+	"github.com/smartconnect/connector/internal/simulator"
+)
+
+type simCmd struct {
+	Listen  string `help:"Where the simulated b.well answers." default:"127.0.0.1:8090"`
+	Seed    uint64 `help:"Equal seeds give equal members." default:"1"`
+	Members int    `help:"Members there are from the start; 0 for none." default:"25"`
+	Story   bool   `help:"Break and heal connections all the time."`
+}
+
+// Run serves a simulated b.well until it is interrupted.
+func (c simCmd) Run(ctx context.Context) error {
+	s := simulator.New(simulator.Config{Seed: c.Seed, Members: max(c.Members, 0)})
+	stopped := make(chan error, 1)
+	story, stop := context.WithCancel(ctx)
+	go func() {
+		if !c.Story {
+			stopped <- nil
+			return
+		}
+		stopped <- simulator.Story{Simulator: s, Seed: c.Seed}.Run(story)
+	}()
+	err := console.Serve(ctx, c.Listen, s.Handler(), func(a net.Addr) {
+		zerolog.Ctx(ctx).Info().Stringer("address", a).Int("members", c.Members).Msg("simulated b.well answers")
+	})
+	stop()
+	<-stopped
+	return err
+}

@@ -1,0 +1,210 @@
+package members
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/bwell"
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/secret"
+)
+
+// ErrReauthenticate reports that b.well refuses the member's grant. Stop asking
+// for this member until they sign in again.
+var ErrReauthenticate = errors.New("members: b.well refuses the grant; the member must sign in again")
+
+// ErrIdentityMismatch reports a grant of another person than the one the member
+// was pinned to. Stop asking for this member.
+var ErrIdentityMismatch = errors.New("members: the grant is another person's")
+
+// Upstream redeems grants at b.well. An error of class bwell.Auth or
+// bwell.Invalid is a refusal; after any other the grant is kept.
+type Upstream interface {
+	Refresh(ctx context.Context, refresh secret.Value) (bwell.Grant, error)
+	Exchange(ctx context.Context, idToken secret.Value) (bwell.Grant, error)
+}
+
+// Grants gives access tokens. It keeps them in memory only, renews early, and
+// stores a rotated refresh token before anybody uses what came with it. It is
+// safe for concurrent use.
+type Grants struct {
+	store    *Store
+	claims   jetstream.KeyValue
+	upstream Upstream
+
+	mu      sync.Mutex
+	holders map[events.MemberToken]*holder
+}
+
+// holder is one member's access token. Its lock is held while renewing, so that
+// one process redeems a grant once.
+type holder struct {
+	mu     sync.Mutex
+	access secret.Value
+	renew  time.Time // from then on another is fetched
+}
+
+const (
+	early      = 5 * time.Minute  // before its end a token is renewed
+	claimFor   = 15 * time.Second // how long one replica may take to redeem
+	claimRetry = 200 * time.Millisecond
+)
+
+// NewGrants returns the grants of the members in store. claims is a bucket in
+// which replicas tell each other who is redeeming.
+func NewGrants(store *Store, claims jetstream.KeyValue, upstream Upstream) *Grants {
+	return &Grants{store: store, claims: claims, upstream: upstream, holders: map[events.MemberToken]*holder{}}
+}
+
+// For returns the tokens of one member.
+func (g *Grants) For(m events.MemberToken) bwell.Tokens {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h := g.holders[m]
+	if h == nil {
+		h = &holder{}
+		g.holders[m] = h
+	}
+	return memberTokens{g, m, h}
+}
+
+type memberTokens struct {
+	g *Grants
+	m events.MemberToken
+	h *holder
+}
+
+// Access implements bwell.Tokens.
+func (t memberTokens) Access(ctx context.Context) (secret.Value, error) {
+	t.h.mu.Lock()
+	defer t.h.mu.Unlock()
+	if !t.h.access.IsZero() && time.Now().Before(t.h.renew) {
+		return t.h.access, nil
+	}
+	return t.redeem(ctx)
+}
+
+// Renew implements bwell.Tokens.
+func (t memberTokens) Renew(ctx context.Context, refused secret.Value) (secret.Value, error) {
+	t.h.mu.Lock()
+	defer t.h.mu.Unlock()
+	if !t.h.access.IsZero() && t.h.access != refused {
+		return t.h.access, nil // somebody else has renewed it meanwhile
+	}
+	t.h.access = secret.Value{}
+	return t.redeem(ctx)
+}
+
+// redeem claims the member, since two replicas may want the grant at once, and
+// redeems it. The caller holds the holder's lock.
+func (t memberTokens) redeem(ctx context.Context) (secret.Value, error) {
+	release, err := t.claim(ctx)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	defer release()
+	record, err := t.g.store.Get(ctx, t.m)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	for range attempts {
+		grant, err := t.ask(ctx, record)
+		if err == nil {
+			return t.keep(ctx, record, grant)
+		}
+		class := bwell.ClassOf(err)
+		if class != bwell.Auth && class != bwell.Invalid && !errors.Is(err, ErrReauthenticate) {
+			return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, err)
+		}
+		// Another may have rotated it since: its record is newer then.
+		again, readErr := t.g.store.Get(ctx, t.m)
+		if readErr != nil {
+			return secret.Value{}, readErr
+		}
+		if again.revision == record.revision {
+			return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, ErrReauthenticate)
+		}
+		record = again
+	}
+	return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, errOvertaken)
+}
+
+func (t memberTokens) ask(ctx context.Context, r Record) (bwell.Grant, error) {
+	if len(r.Box.Sealed) == 0 {
+		return bwell.Grant{}, ErrReauthenticate // enrolled without credentials
+	}
+	c, err := t.g.store.keys.open(t.m, r.Box)
+	if err != nil {
+		return bwell.Grant{}, errors.Join(ErrReauthenticate, err)
+	}
+	switch {
+	case !c.refresh.IsZero():
+		return t.g.upstream.Refresh(ctx, c.refresh)
+	case !c.id.IsZero():
+		return t.g.upstream.Exchange(ctx, c.id)
+	default:
+		return bwell.Grant{}, ErrReauthenticate
+	}
+}
+
+// keep pins the person, stores a rotated token, and only then hands out the
+// access token.
+func (t memberTokens) keep(ctx context.Context, r Record, grant bwell.Grant) (secret.Value, error) {
+	if grant.PersonID != "" && r.PersonID != "" && grant.PersonID != r.PersonID {
+		return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, ErrIdentityMismatch)
+	}
+	next := r
+	if next.PersonID == "" {
+		next.PersonID = grant.PersonID
+	}
+	if !grant.Refresh.IsZero() {
+		sealed, err := t.g.store.keys.seal(t.m, credentials{refresh: grant.Refresh})
+		if err != nil {
+			return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, err)
+		}
+		next.Box = sealed
+	}
+	if next.PersonID != r.PersonID || !grant.Refresh.IsZero() {
+		err := t.g.store.put(ctx, &next)
+		// Overtaken: the member signed in again meanwhile. That grant is kept;
+		// this access token is good all the same.
+		if err != nil && !errors.Is(err, errOvertaken) {
+			return secret.Value{}, err
+		}
+	}
+	life := time.Until(grant.Expires)
+	t.h.access = grant.Access
+	t.h.renew = grant.Expires.Add(-min(early+time.Duration(rand.Int64N(int64(time.Minute))), life/2))
+	return grant.Access, nil
+}
+
+// claim waits until no other replica redeems this member's grant. A replica
+// that died loses its claim by itself.
+func (t memberTokens) claim(ctx context.Context) (release func(), err error) {
+	key := "claim." + string(t.m)
+	for {
+		revision, err := t.g.claims.Create(ctx, key, nil, jetstream.KeyTTL(claimFor))
+		if err == nil {
+			return func() {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+				defer cancel()
+				// If this fails the claim runs out by itself.
+				_ = t.g.claims.Delete(ctx, key, jetstream.LastRevision(revision))
+			}, nil
+		}
+		if _, refused := errors.AsType[*jetstream.APIError](err); !refused && !errors.Is(err, jetstream.ErrKeyExists) {
+			return nil, fmt.Errorf("claim the grant of %s: %w", t.m, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("claim the grant of %s: %w", t.m, context.Cause(ctx))
+		case <-time.After(claimRetry):
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package members
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/smartconnect/connector/internal/bwell"
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/natstest"
+	"github.com/smartconnect/connector/internal/secret"
+	"github.com/smartconnect/connector/internal/topology"
+)
+
+// fakeBwell takes a refresh token once and gives the next.
+type fakeBwell struct {
+	mu      sync.Mutex
+	valid   string
+	n       int
+	person  string
+	fail    error
+	redeems int
+}
+
+func (f *fakeBwell) Refresh(_ context.Context, refresh secret.Value) (bwell.Grant, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.redeems++
+	if f.fail != nil {
+		return bwell.Grant{}, f.fail
+	}
+	if refresh.Reveal() != f.valid {
+		return bwell.Grant{}, &bwell.Error{Class: bwell.Auth}
+	}
+	f.n++
+	f.valid = fmt.Sprintf("refresh-%d", f.n)
+	return bwell.Grant{
+		Access: secret.New(fmt.Sprintf("access-%d", f.n)), Refresh: secret.New(f.valid), Expires: time.Now().Add(time.Hour), PersonID: f.person,
+	}, nil
+}
+
+func (f *fakeBwell) Exchange(ctx context.Context, id secret.Value) (bwell.Grant, error) {
+	if id.Reveal() != "id-token" {
+		return bwell.Grant{}, &bwell.Error{Class: bwell.Auth}
+	}
+	return f.Refresh(ctx, secret.New(f.valid))
+}
+
+func open(t *testing.T, up Upstream) (*Store, func() *Grants) {
+	t.Helper()
+	_, js := natstest.Log(t)
+	kv, err := js.KeyValue(t.Context(), topology.Members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leases, err := js.KeyValue(t.Context(), topology.Leases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := NewKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewStore(kv, keys)
+	return s, func() *Grants { return NewGrants(s, leases, up) }
+}
+
+func TestEnrolIsAnUpsert(t *testing.T) {
+	s, _ := open(t, nil)
+	ctx := t.Context()
+	first, created, err := s.Enrol(ctx, Enrolment{ID: "m-1", RefreshToken: secret.New("r")})
+	if err != nil || !created {
+		t.Fatal(created, err)
+	}
+	again, created, err := s.Enrol(ctx, Enrolment{ID: "m-1"})
+	if err != nil || created || again.Incarnation != first.Incarnation || string(again.Box.Sealed) != string(first.Box.Sealed) {
+		t.Errorf("without credentials nothing changes: %v, %v", created, err)
+	}
+	renewed, _, err := s.Enrol(ctx, Enrolment{ID: "m-1", RefreshToken: secret.New("other")})
+	if err != nil || renewed.Incarnation != first.Incarnation || string(renewed.Box.Sealed) == string(first.Box.Sealed) {
+		t.Errorf("new credentials replace the old: %v", err)
+	}
+	if _, _, err := s.Enrol(ctx, Enrolment{}); err == nil {
+		t.Error("a member without an id was enrolled")
+	}
+	n := 0
+	for r, err := range s.List(ctx) {
+		n++
+		if err != nil || r.MemberID != "m-1" {
+			t.Error(r, err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d members, want 1", n)
+	}
+}
+
+func TestNothingSecretIsPrintedOrStored(t *testing.T) {
+	s, _ := open(t, nil)
+	r, _, err := s.Enrol(t.Context(), Enrolment{ID: "jane-doe", RefreshToken: secret.New("hunter2")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.kv.Get(t.Context(), string(r.Token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(e.Value()), "hunter2") {
+		t.Error("the credential is stored in the clear")
+	}
+	if out := fmt.Sprintf("%v %+v %#v %s", r, r, r, s.keys); strings.Contains(out, "hunter2") || strings.Contains(out, "jane") {
+		t.Errorf("printed: %s", out)
+	}
+}
+
+func TestBoxOpensOnlyForItsMember(t *testing.T) {
+	keys, err := NewKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := keys.seal("m", credentials{refresh: secret.New("r")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := keys.open("m", b); err != nil || c.refresh.Reveal() != "r" {
+		t.Fatal(err)
+	}
+	changed := box{b.KeyID, append([]byte(nil), b.Sealed...)}
+	changed.Sealed[len(changed.Sealed)-1] ^= 1
+	other, _ := NewKeys()
+	for name, open := range map[string]func() (credentials, error){
+		"another member":   func() (credentials, error) { return keys.open("n", b) },
+		"a changed byte":   func() (credentials, error) { return keys.open("m", changed) },
+		"an unknown key":   func() (credentials, error) { return keys.open("m", box{"k9", b.Sealed}) },
+		"another key file": func() (credentials, error) { return other.open("m", b) },
+	} {
+		if _, err := open(); !errors.Is(err, ErrSealed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKeyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	if err := GenerateKeys(path); err != nil {
+		t.Fatal(err)
+	}
+	a, err := LoadKeys(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := LoadKeys(path)
+	if err != nil || a.Tokenizer().Member("x") != b.Tokenizer().Member("x") {
+		t.Error("one file, two worlds", err)
+	}
+	if err := GenerateKeys(path); err == nil {
+		t.Error("the key file was overwritten")
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadKeys(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a readable key file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte(`{"version":1,"seal":[{"key":"sekrit"`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Chmod(path, 0o600)
+	if _, err := LoadKeys(path); err == nil || strings.Contains(err.Error(), "sekrit") {
+		t.Errorf("a broken key file: %v", err)
+	}
+}
+
+// Two replicas want the grant at once, again and again; after each round the
+// stored token is the one b.well takes.
+func TestReplicasRedeemOneAfterTheOther(t *testing.T) {
+	up := &fakeBwell{valid: "refresh-0", person: "p"}
+	s, grants := open(t, up)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	r, _, err := s.Enrol(ctx, Enrolment{ID: "m-1", RefreshToken: secret.New("refresh-0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := grants().For(r.Token), grants().For(r.Token)
+	var wg sync.WaitGroup
+	for _, tokens := range []bwell.Tokens{a, b, a, b} {
+		wg.Go(func() {
+			access, err := tokens.Access(ctx)
+			if err == nil {
+				_, err = tokens.Renew(ctx, access)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got, err := s.Get(ctx, r.Token); err != nil || got.PersonID != "p" {
+		t.Errorf("person %q is not pinned: %v", got.PersonID, err)
+	}
+	if _, err := grants().For(r.Token).Access(ctx); err != nil {
+		t.Errorf("a third replica after them: %v", err)
+	}
+}
+
+func TestRefusalAndTrouble(t *testing.T) {
+	up := &fakeBwell{valid: "refresh-0", person: "p"}
+	s, grants := open(t, up)
+	ctx := t.Context()
+	r, _, err := s.Enrol(ctx, Enrolment{ID: "m-1", IDToken: secret.New("id-token")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	trouble := &bwell.Error{Class: bwell.Transient}
+	up.fail = trouble
+	if _, err := grants().For(r.Token).Access(ctx); bwell.ClassOf(err) != bwell.Transient || errors.Is(err, ErrReauthenticate) {
+		t.Errorf("trouble at b.well: %v", err)
+	}
+	up.fail = nil
+	if _, err := grants().For(r.Token).Access(ctx); err != nil {
+		t.Fatalf("the grant was dropped: %v", err)
+	}
+	up.person = "somebody else"
+	if _, err := grants().For(r.Token).Access(ctx); !errors.Is(err, ErrIdentityMismatch) {
+		t.Errorf("another person: %v", err)
+	}
+	up.valid = "revoked"
+	if _, err := grants().For(r.Token).Access(ctx); !errors.Is(err, ErrReauthenticate) {
+		t.Errorf("revoked: %v", err)
+	}
+	if _, err := grants().For(events.MemberToken("nobody")).Access(ctx); !errors.Is(err, ErrNotEnrolled) {
+		t.Errorf("nobody: %v", err)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	s, _ := open(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	r, _, err := s.Enrol(ctx, Enrolment{ID: "m-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan bool, 8)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Watch(ctx, func(_ events.MemberToken, gone bool) { seen <- gone }) }()
+	if <-seen {
+		t.Error("gone?")
+	}
+	if _, _, err := s.Enrol(ctx, Enrolment{ID: "m-1", RefreshToken: secret.New("r")}); err != nil {
+		t.Fatal(err)
+	}
+	<-seen
+	if err := s.kv.Delete(ctx, string(r.Token)); err != nil {
+		t.Fatal(err)
+	}
+	if !<-seen {
+		t.Error("not gone?")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,199 @@
+package members
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/secret"
+)
+
+// ErrNotEnrolled reports a member that has no record. Enrol the member first.
+var ErrNotEnrolled = errors.New("members: not enrolled")
+
+// A Record is what is kept of an enrolled member.
+type Record struct {
+	Token       events.MemberToken `json:"-"`
+	MemberID    string             `json:"memberId"`
+	Incarnation string             `json:"incarnation"` // minted at enrolment, never reused
+	EnrolledAt  time.Time          `json:"enrolledAt"`
+	SignedInAt  time.Time          `json:"signedInAt"`         // when credentials were last given, not when they were rotated
+	PersonID    string             `json:"personId,omitempty"` // pinned at the first grant
+	Box         box                `json:"box,omitzero"`
+
+	revision uint64
+}
+
+// Format implements fmt.Formatter: a record holds identity, its token does not.
+func (r Record) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "member %s", string(r.Token)) }
+
+// An Enrolment is a member to be watched, with a grant of our own: an id token
+// that is exchanged at the first poll, or a refresh token meant for us.
+type Enrolment struct {
+	ID           string
+	IDToken      secret.Value
+	RefreshToken secret.Value
+}
+
+// A Store is the bucket of enrolled members. It is safe for concurrent use.
+type Store struct {
+	kv   jetstream.KeyValue
+	keys Keys
+}
+
+// NewStore returns the store in a bucket.
+func NewStore(kv jetstream.KeyValue, keys Keys) *Store { return &Store{kv, keys} }
+
+const (
+	maxID    = 1024
+	attempts = 8
+)
+
+// Enrol makes or renews a member's record. It is meant to be called at each
+// sign-in of the app: a member who is enrolled keeps the incarnation, and
+// credentials that are given replace those there are.
+func (s *Store) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
+	if e.ID == "" || len(e.ID) > maxID {
+		return Record{}, false, fmt.Errorf("enrol: the member id must have 1 to %d bytes", maxID)
+	}
+	m := s.keys.Tokenizer().Member(e.ID)
+	given := !e.IDToken.IsZero() || !e.RefreshToken.IsZero()
+	for range attempts {
+		r, err := s.Get(ctx, m)
+		created := errors.Is(err, ErrNotEnrolled)
+		if err != nil && !created {
+			return Record{}, false, err
+		}
+		if created {
+			r = Record{Token: m, MemberID: e.ID, Incarnation: rand.Text(), EnrolledAt: time.Now().UTC()}
+		}
+		if given {
+			if r.Box, err = s.keys.seal(m, credentials{e.RefreshToken, e.IDToken}); err != nil {
+				return Record{}, false, fmt.Errorf("enrol %s: %w", m, err)
+			}
+			r.SignedInAt = time.Now().UTC()
+		}
+		if !created && !given {
+			return r, false, nil
+		}
+		err = s.put(ctx, &r)
+		if errors.Is(err, errOvertaken) {
+			continue
+		}
+		return r, created, err
+	}
+	return Record{}, false, fmt.Errorf("enrol %s: the record changes all the time; try again", m)
+}
+
+// errOvertaken reports that the record has changed since it was read.
+var errOvertaken = errors.New("members: the record has changed")
+
+// put writes r over the revision it was read at.
+func (s *Store) put(ctx context.Context, r *Record) error {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", r.Token, err)
+	}
+	if r.revision == 0 {
+		r.revision, err = s.kv.Create(ctx, string(r.Token), body)
+	} else {
+		r.revision, err = s.kv.Update(ctx, string(r.Token), body, r.revision)
+	}
+	if _, refused := errors.AsType[*jetstream.APIError](err); refused || errors.Is(err, jetstream.ErrKeyExists) {
+		return errOvertaken
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", r.Token, err)
+	}
+	return nil
+}
+
+// Get returns the record of a member as the leader has it.
+func (s *Store) Get(ctx context.Context, m events.MemberToken) (Record, error) {
+	e, err := s.kv.Get(ctx, string(m))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Record{}, fmt.Errorf("%s: %w", m, ErrNotEnrolled)
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("read %s: %w", m, err)
+	}
+	return decode(e)
+}
+
+func decode(e jetstream.KeyValueEntry) (Record, error) {
+	r := Record{Token: events.MemberToken(e.Key()), revision: e.Revision()}
+	if json.Unmarshal(e.Value(), &r) != nil {
+		return r, fmt.Errorf("read %s: the record is damaged; enrol the member again", r.Token)
+	}
+	return r, nil
+}
+
+// List yields all records.
+func (s *Store) List(ctx context.Context) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		w, err := s.kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+		if err != nil {
+			yield(Record{}, fmt.Errorf("list members: %w", err))
+			return
+		}
+		defer func() { _ = w.Stop() }()
+		for {
+			select {
+			case <-ctx.Done():
+				yield(Record{}, fmt.Errorf("list members: %w", context.Cause(ctx)))
+				return
+			case e := <-w.Updates():
+				if e == nil {
+					return // all there were have come
+				}
+				if r, err := decode(e); !yield(r, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Watch calls changed for every member there is, and then whenever one is
+// enrolled anew with other credentials or is gone, until ctx ends. A token that
+// was only rotated is no change.
+func (s *Store) Watch(ctx context.Context, changed func(m events.MemberToken, gone bool)) error {
+	w, err := s.kv.WatchAll(ctx)
+	if err != nil {
+		return fmt.Errorf("watch members: %w", err)
+	}
+	defer func() { _ = w.Stop() }()
+	seen := map[string]string{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return errors.New("watch members: the watch ended")
+			case e == nil:
+				continue
+			case e.Operation() != jetstream.KeyValuePut:
+				delete(seen, e.Key())
+				changed(events.MemberToken(e.Key()), true)
+				continue
+			}
+			r, err := decode(e)
+			if err != nil {
+				continue // List and Get say so; one damaged record must not blind us for all
+			}
+			if mark := r.Incarnation + " " + r.SignedInAt.String(); seen[e.Key()] != mark {
+				seen[e.Key()] = mark
+				changed(r.Token, false)
+			}
+		}
+	}
+}

@@ -1,0 +1,390 @@
+package poller
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/smartconnect/connector/internal/bwell"
+	"github.com/smartconnect/connector/internal/events"
+)
+
+var t0 = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+
+func tokenizer(t testing.TB) events.Tokenizer {
+	t.Helper()
+	k, err := events.NewTokenizer(bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func conn(id, integration, status string, changes ...func(*bwell.Connection)) bwell.Connection {
+	c := bwell.Connection{
+		ID: id, Name: "Clinic", Status: bwell.Word{Value: status}, IntegrationType: bwell.Word{Value: integration},
+		Category: bwell.Word{Value: "OAUTH"}, Type: bwell.Word{Value: "CLINICAL"}, SyncStatus: bwell.Word{Value: "RETRIEVED"},
+		StatusUpdated: bwell.Time{Time: t0.Add(-24 * time.Hour)}, Created: bwell.Time{Time: t0.Add(-48 * time.Hour)},
+	}
+	for _, change := range changes {
+		change(&c)
+	}
+	return c
+}
+
+func updated(d time.Duration) func(*bwell.Connection) {
+	return func(c *bwell.Connection) { c.StatusUpdated = bwell.Time{Time: t0.Add(d)} }
+}
+
+func answer(conns ...bwell.Connection) bwell.Observation {
+	return bwell.Observation{
+		Connections: bwell.List[bwell.Connection]{Items: conns, Whole: true},
+		Tasks:       bwell.List[bwell.Task]{Whole: true},
+		Consents:    bwell.List[bwell.Consent]{Whole: true, Items: []bwell.Consent{consent("k1", "permit", -time.Hour)}},
+	}
+}
+
+func consent(id, provision string, at time.Duration) bwell.Consent {
+	return bwell.Consent{
+		ID: id, Category: bwell.CategoryIAS, Status: bwell.Word{Value: "active"}, Provision: bwell.Word{Value: provision},
+		DateTime: bwell.Time{Time: t0.Add(at)},
+	}
+}
+
+// A story plays answers one after the other, as a poller that never restarts.
+type story struct {
+	t      testing.TB
+	tokens events.Tokenizer
+	rules  Rules
+	head   *events.Member
+	memory memory
+	last   finding
+}
+
+func begin(t testing.TB, first bwell.Observation) *story {
+	s := &story{t: t, tokens: tokenizer(t), rules: DefaultRules()}
+	s.see(0, first)
+	return s
+}
+
+// see returns the kinds of the events that an answer comes to, as "status_changed c-1".
+func (s *story) see(at time.Duration, o bwell.Observation, more ...func(*look)) []string {
+	s.t.Helper()
+	l := look{memberID: "m-1", incarnation: "inc", head: s.head, seen: o, now: t0.Add(at)}
+	for _, m := range more {
+		m(&l)
+	}
+	s.last = s.rules.diff(l, s.memory, s.tokens)
+	s.memory = s.last.memory
+	if s.last.next != nil {
+		s.head = s.last.next
+	}
+	var told []string
+	for _, e := range s.last.told {
+		what := strings.TrimSuffix(strings.TrimPrefix(string(e.Type), "smartconnect."), ".v1")
+		if c, ok := e.Data.(*events.Connection); ok {
+			what += " " + c.ConnectionID
+		}
+		told = append(told, what)
+	}
+	return told
+}
+
+func (s *story) want(at time.Duration, o bwell.Observation, want ...string) {
+	s.t.Helper()
+	if got := s.see(at, o); !slices.Equal(got, want) {
+		s.t.Errorf("after %s: told %q, want %q", at, got, want)
+	}
+}
+
+func TestBaselineIsOneTransaction(t *testing.T) {
+	s := &story{t: t, tokens: tokenizer(t), rules: DefaultRules()}
+	half := answer(conn("c-1", "PROA", "EXPIRED"))
+	half.Consents = bwell.List[bwell.Consent]{Err: errors.New("x")}
+	s.want(0, half) // incomplete: no baseline
+	s.want(time.Minute, answer(conn("c-1", "PROA", "EXPIRED"), conn("c-1", "DIRECT_IAS", "CONNECTED")),
+		"observation.started", "consent.baseline", "connection.baseline c-1", "connection.baseline c-1")
+	a, b := s.head.Connections[0], s.head.Connections[1]
+	if a.Token == b.Token || a.Number != 1 || b.Number != 2 {
+		t.Errorf("one id, two types: %s #%d and %s #%d", a.Token, a.Number, b.Token, b.Number)
+	}
+	if b.FirstSight == a.FirstSight {
+		t.Error("only the broken one is broken at first sight")
+	}
+	s.want(2*time.Minute, answer(conn("c-1", "PROA", "EXPIRED"), conn("c-1", "DIRECT_IAS", "CONNECTED")))
+}
+
+func TestWhatCountsAsAChange(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		now  bwell.Connection
+		want []string
+	}{
+		{"nothing", conn("c-1", "PROA", "CONNECTED"), nil},
+		{"lastSynced alone", conn("c-1", "PROA", "CONNECTED", func(c *bwell.Connection) { c.LastSynced.Time = t0 }), nil},
+		{"status", conn("c-1", "PROA", "EXPIRED", updated(time.Minute)), []string{"connection.status_changed c-1"}},
+		{"an unknown status", conn("c-1", "PROA", "UNKNOWN", func(c *bwell.Connection) { c.Status.Raw = "SLEEPY" }), []string{"connection.status_changed c-1"}},
+		{"no status", conn("c-1", "PROA", ""), []string{"connection.status_changed c-1"}},
+		{"came and went", conn("c-1", "PROA", "CONNECTED", updated(time.Minute)), []string{"connection.status_changed c-1"}},
+		{"sync", conn("c-1", "PROA", "CONNECTED", func(c *bwell.Connection) { c.SyncStatus.Value = "ERROR" }), []string{"connection.sync_changed c-1"}},
+		{"category", conn("c-1", "PROA", "CONNECTED", func(c *bwell.Connection) { c.Category.Value = "BASIC" }), []string{"connection.changed c-1"}},
+		{"type becomes known", conn("c-1", "", "CONNECTED"), []string{"connection.changed c-1"}},
+		{"another created", conn("c-1", "PROA", "EXPIRED", func(c *bwell.Connection) { c.Created.Time = t0 }), []string{"connection.replaced c-1"}},
+		{"another type is another connection", conn("c-1", "DIRECT_IAS", "CONNECTED"), []string{"connection.discovered c-1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			begin(t, answer(conn("c-1", "PROA", "CONNECTED"))).want(2*time.Minute, answer(tt.now), tt.want...)
+		})
+	}
+}
+
+func TestMissedBetween(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	s.see(time.Hour, answer(conn("c-1", "PROA", "CONNECTED", updated(time.Minute))))
+	got := s.last.told[0].Data.(*events.Connection).MissedBetween
+	if got == nil || !got.After.Equal(t0.Add(-24*time.Hour)) || !got.Before.Equal(t0.Add(time.Minute)) {
+		t.Errorf("missedBetween %+v", got)
+	}
+}
+
+func TestBreakIsConfirmedOnceAfterItsWindow(t *testing.T) {
+	broken := answer(conn("c-1", "PROA", "EXPIRED", updated(0)))
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	s.want(time.Minute, broken, "connection.status_changed c-1")
+	s.want(11*time.Minute, broken) // exactly the window: not later yet
+	if !s.last.wake.Equal(t0.Add(11*time.Minute + time.Millisecond)) {
+		t.Errorf("wake at %v", s.last.wake)
+	}
+	part := broken
+	part.Connections.Whole = false
+	s.want(12*time.Minute, part) // only a whole list confirms
+	s.want(12*time.Minute, broken, "connection.confirmed c-1")
+	s.want(13*time.Minute, broken)
+	if !s.last.quiet() {
+		t.Error("nothing more can come of this answer")
+	}
+}
+
+func TestFlapIsOneEpisode(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	status := func(at time.Duration, status string) events.MemberConnection {
+		s.see(at, answer(conn("c-1", "PROA", status, updated(at))))
+		return s.head.Connections[0]
+	}
+	if c := status(time.Minute, "EXPIRED"); c.Episode != 1 || c.FlapCount != 0 {
+		t.Errorf("first break: %+v", c)
+	}
+	status(2*time.Minute, "CONNECTED")
+	if c := status(3*time.Minute, "ERROR"); c.Episode != 1 || c.FlapCount != 1 {
+		t.Errorf("broken again at once: %+v", c)
+	}
+	status(4*time.Minute, "CONNECTED")
+	if c := status(4*time.Minute+s.rules.HoldOpen+1, "EXPIRED"); c.Episode != 2 || c.FlapCount != 0 {
+		t.Errorf("broken after the hold-open: %+v", c)
+	}
+}
+
+func TestOldRowMustSettle(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED", updated(-time.Minute))))
+	old := answer(conn("c-1", "PROA", "EXPIRED", updated(-time.Hour)))
+	s.want(time.Minute, old)
+	s.want(2*time.Minute, old)
+	s.want(3*time.Minute, old, "connection.status_changed c-1")
+}
+
+func TestOwnActionIsNotContradictedByALaggingRead(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	s.memory.acted = map[events.ConnectionToken]action{s.head.Connections[0].Token: {events.Connected, t0}}
+	broken := answer(conn("c-1", "PROA", "EXPIRED", updated(time.Minute)))
+	s.want(time.Minute, broken)
+	s.want(3*time.Minute, broken, "connection.status_changed c-1")
+}
+
+func TestRowThatDisappears(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED"), conn("c-2", "PROA", "CONNECTED")))
+	gone := answer(conn("c-2", "PROA", "CONNECTED"))
+	half := gone
+	half.Tasks = bwell.List[bwell.Task]{Err: errors.New("x")}
+	s.want(1*time.Minute, gone)
+	s.want(2*time.Minute, half) // does not count
+	s.want(3*time.Minute, gone)
+	if s.last.askDeleted {
+		t.Error("asked for deleted rows too early")
+	}
+	s.want(4*time.Minute, gone)
+	if !s.last.askDeleted {
+		t.Fatal("three complete answers without the row: ask for deleted ones")
+	}
+	deleted := bwell.List[bwell.Connection]{Whole: true, Items: []bwell.Connection{conn("c-1", "PROA", "DELETED")}}
+	got := s.see(4*time.Minute, gone, func(l *look) { l.deleted = &deleted })
+	if !slices.Equal(got, []string{"connection.removed c-1"}) || s.last.told[0].Data.(*events.Connection).Current.Status != events.Deleted {
+		t.Errorf("told %q", got)
+	}
+	token := s.head.Connections[0].Token
+	s.want(5*time.Minute, answer(conn("c-1", "PROA", "CONNECTED"), conn("c-2", "PROA", "CONNECTED")), "connection.discovered c-1")
+	if s.head.Connections[0].Token != token {
+		t.Error("what comes back keeps its token")
+	}
+}
+
+func TestRowThatComesBackIsNotRemoved(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	for i := range 4 {
+		s.want(time.Duration(2*i+1)*time.Minute, answer())
+		s.want(time.Duration(2*i+2)*time.Minute, answer(conn("c-1", "PROA", "CONNECTED")))
+	}
+}
+
+func TestConsent(t *testing.T) {
+	with := func(all ...bwell.Consent) bwell.Observation {
+		o := answer()
+		o.Consents.Items = all
+		return o
+	}
+	permit := consent("k1", "permit", -time.Hour)
+	s := begin(t, with(permit))
+	s.want(1*time.Minute, with(consent("k2", "deny", time.Minute), permit), "consent.revoked")
+	s.want(2*time.Minute, with(permit)) // a read that lags is older: no news
+	s.want(3*time.Minute, with(permit, consent("k3", "permit", 2*time.Minute), consent("k2", "deny", time.Minute)), "consent.granted")
+	undated := consent("k4", "deny", 0)
+	undated.DateTime = bwell.Time{}
+	s.want(4*time.Minute, with(undated))
+	s.want(5*time.Minute, with(undated), "consent.revoked")
+	s.want(6*time.Minute, with())
+	s.want(7*time.Minute, with(), "consent.revoked")
+	if s.head.Consent.Provision != events.None {
+		t.Errorf("provision %q", s.head.Consent.Provision)
+	}
+	draft := consent("k5", "permit", time.Hour)
+	draft.Status.Value = "draft"
+	other := consent("k6", "permit", time.Hour)
+	other.Category = "tos"
+	s.want(8*time.Minute, with(draft, other))
+}
+
+func TestNewestTaskCounts(t *testing.T) {
+	task := func(id, status string, at time.Duration) bwell.Task {
+		return bwell.Task{ID: id, Status: bwell.Word{Value: status}, LastModified: bwell.Time{Time: t0.Add(at)}}
+	}
+	with := func(all ...bwell.Task) bwell.Observation {
+		o := answer()
+		o.Tasks.Items = all
+		return o
+	}
+	s := begin(t, answer())
+	s.want(1*time.Minute, with(task("a", "in-progress", 1), task("b", "rejected", -1)), "task.status_changed")
+	s.want(2*time.Minute, with(task("b", "rejected", -1)))
+	s.want(3*time.Minute, with())
+	s.want(4*time.Minute, with(task("a", "completed", 2)), "task.status_changed")
+	if s.head.Task.Status != "completed" {
+		t.Errorf("%+v", s.head.Task)
+	}
+}
+
+func TestLoseAndResume(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	l := look{memberID: "m-1", incarnation: "inc", head: s.head, now: t0.Add(time.Hour)}
+	f := lose(l, "unreachable", events.ActNone)
+	if len(f.told) != 1 || f.told[0].Type != events.ObservationLost {
+		t.Fatalf("%+v", f.told)
+	}
+	l.head = f.next
+	if again := lose(l, "unreachable", events.ActNone); again.next != nil {
+		t.Error("told twice")
+	}
+	s.head = f.next
+	s.want(2*time.Hour, answer(conn("c-1", "PROA", "CONNECTED")), "observation.resumed")
+}
+
+func TestOffers(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	offers := func(alias ...string) func(*look) {
+		list := bwell.List[bwell.Recommendation]{Whole: true}
+		for _, a := range alias {
+			list.Items = append(list.Items, bwell.Recommendation{Alias: a})
+		}
+		return func(l *look) { l.offers = &list }
+	}
+	same := answer(conn("c-1", "PROA", "CONNECTED"))
+	if got := s.see(1, same, offers("lake-1", "c-1")); !slices.Equal(got, []string{"recommendation.found"}) {
+		t.Errorf("told %q: a connected source is no offer", got)
+	}
+	if got := s.see(2, same, offers()); !slices.Equal(got, []string{"recommendation.withdrawn"}) {
+		t.Errorf("told %q", got)
+	}
+}
+
+// Whatever b.well answers, in whatever order its rows stand: looking again at
+// the same moment finds nothing new, every known connection keeps its token, and
+// no two have the same one.
+func TestDiffInvariants(t *testing.T) {
+	tokens := tokenizer(t)
+	statuses := []string{"CONNECTED", "EXPIRED", "DISCONNECTED", "DELETED", "ACCESS_ENDED", "ERROR", "", "UNKNOWN"}
+	types := []string{"PROA", "DIRECT_IAS", "INDIRECT_IAS", "", "UNKNOWN"}
+	rapid.Check(t, func(t *rapid.T) {
+		rules, now := DefaultRules(), t0
+		var head *events.Member
+		var mem memory
+		seen := map[events.ConnectionToken]string{}
+		for range rapid.IntRange(1, 12).Draw(t, "polls") {
+			now = now.Add(time.Duration(rapid.IntRange(1, 4000).Draw(t, "seconds")) * time.Second)
+			var conns []bwell.Connection
+			for i := range rapid.IntRange(0, 4).Draw(t, "rows") {
+				conns = append(conns, conn(fmt.Sprintf("c-%d", rapid.IntRange(0, 2).Draw(t, "id")),
+					rapid.SampledFrom(types).Draw(t, "type"), rapid.SampledFrom(statuses).Draw(t, "status"),
+					updated(time.Duration(rapid.IntRange(-100, 100).Draw(t, "updated")+i)*time.Minute)))
+			}
+			o := answer(conns...)
+			o.Connections.Whole = rapid.IntRange(0, 9).Draw(t, "whole") > 0
+			l := look{memberID: "m-1", incarnation: "inc", head: head, seen: o, now: now}
+			f := rules.diff(l, mem, tokens)
+			slices.Reverse(l.seen.Connections.Items)
+			if g := rules.diff(l, mem, tokens); fmt.Sprint(kinds(f)) != fmt.Sprint(kinds(g)) {
+				t.Fatalf("the order of rows matters: %v, %v", kinds(f), kinds(g))
+			}
+			if f.next != nil {
+				head = f.next
+			}
+			l.head = head
+			again := rules.diff(l, f.memory, tokens)
+			// One event per connection and poll: a confirmation may have to wait.
+			again.told = slices.DeleteFunc(again.told, func(e events.Event) bool { return e.Type == events.ConnectionConfirmed })
+			if len(again.told) > 0 {
+				t.Fatalf("told again at the same moment: %v", kinds(again))
+			}
+			mem = f.memory
+			if head == nil {
+				continue
+			}
+			here := map[events.ConnectionToken]bool{}
+			for _, c := range head.Connections {
+				if here[c.Token] || seen[c.Token] != "" && seen[c.Token] != c.ConnectionID {
+					t.Fatalf("token %s names two connections", c.Token)
+				}
+				here[c.Token], seen[c.Token] = true, c.ConnectionID
+				if !c.BrokenSince.IsZero() && !c.ConnectedSince.IsZero() {
+					t.Fatalf("both broken and connected: %+v", c)
+				}
+			}
+			for token := range seen {
+				if !here[token] {
+					t.Fatal("a known connection was forgotten")
+				}
+			}
+		}
+	})
+}
+
+func kinds(f finding) []string {
+	var all []string
+	for _, e := range f.told {
+		all = append(all, string(e.Type)+e.Part)
+	}
+	return all
+}

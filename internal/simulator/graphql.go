@@ -1,0 +1,208 @@
+package simulator
+
+import (
+	"encoding/json"
+	"sync"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+)
+
+// Parsing and validating are gqlparser's. Executing is ours, since it must be
+// able to do what no library would: to break its own schema with nulls where
+// there may be none, and with words nobody has seen.
+
+// queryCache keeps documents that were parsed and validated, by their text.
+type queryCache struct {
+	mu     sync.Mutex
+	schema *ast.Schema
+	rules  *rules.Rules
+	docs   map[string]*ast.QueryDocument
+}
+
+const cachedQueries = 256
+
+func (c *queryCache) load(text string) (*ast.QueryDocument, gqlerror.List) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.schema == nil {
+		c.schema = gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: SDL})
+		c.rules = rules.NewDefaultRules()
+		c.rules.RemoveRule(rules.NoUnusedVariablesRule.Name) // the published SDK declares variables it does not use
+		c.docs = map[string]*ast.QueryDocument{}
+	}
+	if doc := c.docs[text]; doc != nil {
+		return doc, nil
+	}
+	doc, errs := gqlparser.LoadQueryWithRules(c.schema, text, c.rules)
+	if errs != nil {
+		return nil, errs
+	}
+	if len(c.docs) >= cachedQueries {
+		clear(c.docs)
+	}
+	c.docs[text] = doc
+	return doc, nil
+}
+
+// A fault is an error of one root field, in one of b.well's dialects.
+type fault struct {
+	message string
+	code    string
+	issue   string // OperationOutcome issue code, if b.well's services speak
+}
+
+func (f *fault) json(path string) map[string]any {
+	ext := map[string]any{"code": f.code}
+	if f.issue != "" {
+		ext["resource"] = map[string]any{"resourceType": "OperationOutcome", "issue": []any{
+			map[string]any{"severity": "error", "code": f.issue, "details": map[string]any{"text": f.message}},
+		}}
+	}
+	e := map[string]any{"message": f.message, "extensions": ext}
+	if path != "" {
+		e["path"] = []any{path}
+	}
+	return e
+}
+
+// A resolver answers one root field.
+type resolver func(args map[string]any) (any, *fault)
+
+type execution struct {
+	vars   map[string]any
+	errors []any
+}
+
+// execute runs one operation. Fields of the root are answered by resolve; all
+// below is picked from what that returns.
+func (q *queryCache) execute(doc *ast.QueryDocument, name string, vars map[string]any, resolve func(field string) resolver) map[string]any {
+	op := doc.Operations.ForName(name)
+	if op == nil && len(doc.Operations) == 1 {
+		op = doc.Operations[0]
+	}
+	if op == nil {
+		return map[string]any{"errors": []any{(&fault{message: "Unknown operation", code: "GRAPHQL_VALIDATION_FAILED"}).json("")}}
+	}
+	coerced, err := validator.VariableValues(q.schema, op, vars)
+	if err != nil {
+		return map[string]any{"errors": []any{(&fault{message: "A variable is not of its type", code: "GRAPHQL_VALIDATION_FAILED"}).json("")}}
+	}
+	e := &execution{vars: coerced}
+	data := map[string]any{}
+	broken := false
+	for _, f := range e.fields(op.SelectionSet, nil) {
+		if f.Name == "__typename" {
+			data[f.Alias] = f.ObjectDefinition.Name
+			continue
+		}
+		value, failed := resolve(f.Name)(f.ArgumentMap(coerced))
+		if failed != nil {
+			e.errors = append(e.errors, failed.json(f.Alias))
+			data[f.Alias] = nil
+			broken = broken || f.Definition.Type.NonNull // a null there takes everything with it
+			continue
+		}
+		data[f.Alias] = e.pick(f.SelectionSet, value)
+	}
+	out := map[string]any{"data": data}
+	if broken {
+		out["data"] = nil
+	}
+	if len(e.errors) > 0 {
+		out["errors"] = e.errors
+	}
+	return out
+}
+
+// fields flattens a selection: fragments that fit, directives obeyed.
+func (e *execution) fields(set ast.SelectionSet, object map[string]any) []*ast.Field {
+	var all []*ast.Field
+	for _, sel := range set {
+		switch sel := sel.(type) {
+		case *ast.Field:
+			if e.wanted(sel.Directives) {
+				all = append(all, sel)
+			}
+		case *ast.InlineFragment:
+			if e.wanted(sel.Directives) && fits(sel.TypeCondition, object) {
+				all = append(all, e.fields(sel.SelectionSet, object)...)
+			}
+		case *ast.FragmentSpread:
+			if e.wanted(sel.Directives) && fits(sel.Definition.TypeCondition, object) {
+				all = append(all, e.fields(sel.Definition.SelectionSet, object)...)
+			}
+		}
+	}
+	return all
+}
+
+func (e *execution) wanted(ds ast.DirectiveList) bool {
+	for _, d := range ds {
+		on, _ := d.ArgumentMap(e.vars)["if"].(bool)
+		if d.Name == "skip" && on || d.Name == "include" && !on {
+			return false
+		}
+	}
+	return true
+}
+
+// fits reports whether an object is of a type; only members of unions say what
+// they are.
+func fits(condition string, object map[string]any) bool {
+	is, ok := object["__typename"].(string)
+	return !ok || condition == "" || condition == is
+}
+
+func (e *execution) pick(set ast.SelectionSet, value any) any {
+	switch v := value.(type) {
+	case Row:
+		return e.pick(set, map[string]any(v))
+	case map[string]any:
+		out := make(map[string]any, len(set))
+		for _, f := range e.fields(set, v) {
+			if f.Name == "__typename" && v[f.Name] == nil {
+				out[f.Alias] = f.ObjectDefinition.Name
+				continue
+			}
+			picked := e.pick(f.SelectionSet, v[f.Name])
+			if was, ok := out[f.Alias].(map[string]any); ok { // selected twice: merged
+				if more, ok := picked.(map[string]any); ok {
+					for k, x := range more {
+						was[k] = x
+					}
+					continue
+				}
+			}
+			out[f.Alias] = picked
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = e.pick(set, x)
+		}
+		return out
+	default:
+		return value
+	}
+}
+
+// request is the body of a GraphQL request. The documented refresh sends its
+// variables as the string "{}".
+type request struct {
+	Query     string          `json:"query"`
+	Operation string          `json:"operationName"`
+	Variables json.RawMessage `json:"variables"`
+}
+
+func (r request) vars() map[string]any {
+	var vars map[string]any
+	if json.Unmarshal(r.Variables, &vars) != nil {
+		return nil
+	}
+	return vars
+}

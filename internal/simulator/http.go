@@ -1,0 +1,323 @@
+package simulator
+
+import (
+	"encoding/json"
+	"errors"
+	"html/template"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const maxBody = 1 << 20
+
+// Handler serves GraphQL, the token exchange, the OAuth provider and the
+// control API.
+func (s *Simulator) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/graphql", s.graphql)
+	mux.HandleFunc("POST /identity/oauth/token", s.exchange)
+	mux.HandleFunc("GET /oauth/authorize", s.authorize)
+	mux.HandleFunc("POST /oauth/authorize", s.authorized)
+	mux.HandleFunc("GET /oauth/done", func(w http.ResponseWriter, _ *http.Request) { page(w, http.StatusOK, donePage, nil) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	s.control(mux)
+	return mux
+}
+
+// spoil answers for a b.well that is not well. It reports whether it did.
+func (s *Simulator) spoil(w http.ResponseWriter, r *http.Request) bool {
+	s.mu.Lock()
+	f := s.faults
+	failing := f.ErrorRate > 0 && s.rng.Float64() < f.ErrorRate || f.ErrorRate == 0 && f.Status != 0
+	s.mu.Unlock()
+	if f.Latency > 0 {
+		select {
+		case <-time.After(time.Duration(f.Latency)):
+		case <-r.Context().Done():
+			return true
+		}
+	}
+	switch {
+	case f.Down:
+		panic(http.ErrAbortHandler) // the documented way to cut a connection
+	case f.Malformed != "":
+		malformed(w, f.Malformed)
+	case failing:
+		s.refuse(w, f)
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *Simulator) refuse(w http.ResponseWriter, f Faults) {
+	status := f.Status
+	if status == 0 {
+		status = http.StatusServiceUnavailable
+	}
+	if f.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
+	}
+	switch status {
+	case http.StatusOK: // b.well's services fail inside a 200
+		answer(w, status, map[string]any{"data": nil, "errors": []any{errPartial.json("")}})
+	case http.StatusTooManyRequests:
+		http.Error(w, "Too Many Requests", status)
+	default:
+		code := map[int]string{401: "UNAUTHENTICATED", 403: "FORBIDDEN", 400: "GRAPHQL_VALIDATION_FAILED"}[status]
+		if code == "" {
+			code = "INTERNAL_SERVER_ERROR"
+		}
+		answer(w, status, map[string]any{"errors": []any{(&fault{message: http.StatusText(status), code: code}).json("")}})
+	}
+}
+
+func malformed(w http.ResponseWriter, how string) {
+	switch how {
+	case "html":
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<html><body><h1>502 Bad Gateway</h1></body></html>")
+	case "truncated":
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"data":{"getMemberConnections":[{"id":"river`)
+	case "json":
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `[{"data":7}]`)
+	case "huge":
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"data":{"x":"`)
+		block := strings.Repeat("x", 64<<10)
+		for range 160 { // 10 MiB
+			if _, err := io.WriteString(w, block); err != nil {
+				return
+			}
+		}
+		_, _ = io.WriteString(w, `"}}`)
+	}
+}
+
+func (s *Simulator) graphql(w http.ResponseWriter, r *http.Request) {
+	if s.spoil(w, r) {
+		return
+	}
+	var q request
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil || json.Unmarshal(body, &q) != nil {
+		answer(w, http.StatusBadRequest, map[string]any{"errors": []any{(&fault{message: "The body is no GraphQL request", code: "BAD_REQUEST"}).json("")}})
+		return
+	}
+	doc, errs := s.queries.load(q.Query)
+	if errs != nil {
+		list := make([]any, len(errs))
+		for i, e := range errs {
+			list[i] = (&fault{message: e.Message, code: "GRAPHQL_VALIDATION_FAILED"}).json("")
+		}
+		answer(w, http.StatusOK, map[string]any{"errors": list})
+		return
+	}
+	s.mu.Lock()
+	c := &call{s: s, header: r.Header, base: "http://" + r.Host}
+	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		m, err := s.whose(bearer, "access")
+		if err != nil {
+			s.mu.Unlock()
+			answer(w, http.StatusUnauthorized, map[string]any{"errors": []any{(&fault{message: err.Error(), code: "UNAUTHENTICATED"}).json("")}})
+			return
+		}
+		c.member = m
+	}
+	out := s.queries.execute(doc, q.Operation, q.vars(), c.resolve)
+	encoded, err := json.Marshal(out) // under the lock: it reads live rows
+	s.mu.Unlock()
+	if err != nil {
+		http.Error(w, "encode", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(encoded)
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// exchange is RFC 8693: an id token for an access token.
+func (s *Simulator) exchange(w http.ResponseWriter, r *http.Request) {
+	if s.spoil(w, r) {
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if r.ParseForm() != nil || r.PostForm.Get("grant_type") != "urn:ietf:params:oauth:grant-type:token-exchange" {
+		answer(w, http.StatusBadRequest, map[string]string{"error": "unsupported_grant_type"})
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, err := s.whose(r.PostForm.Get("subject_token"), "id")
+	if err != nil {
+		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})
+		return
+	}
+	s.count(m.id, "exchange")
+	t := s.issue(m, s.grant(m.id))
+	answer(w, http.StatusOK, map[string]any{
+		"access_token": t.access, "id_token": t.id, "refresh_token": t.refresh, "token_type": "Bearer", "expires_in": int(accessLife.Seconds()),
+		"issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+	})
+}
+
+const pageHead = `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>Simulated provider</title><style>body{font:18px/1.5 system-ui,sans-serif;max-width:26rem;margin:3rem auto;padding:0 1.5rem;color:#123}
+h1{font-size:1.4rem}button{font:inherit;width:100%;padding:.9rem;border:0;border-radius:.6rem;background:#0b5;color:#fff}small{color:#567}</style></head><body>`
+
+var (
+	loginPage = template.Must(template.New("login").Parse(pageHead + `<h1>{{.}}</h1><p>Sign in to share your records again.</p>
+<form method="post"><button>Sign in and share</button></form><p><small>A simulated provider. Nothing here is real.</small></p></body></html>`))
+	donePage = template.Must(template.New("done").Parse(pageHead + `<h1>You are connected</h1><p>You can close this page.</p>
+<script>if(window.opener)window.opener.postMessage({status_code:"success"},location.origin)</script></body></html>`))
+	stalePage = template.Must(template.New("stale").Parse(pageHead + `<h1>This link was used or is too old</h1><p>Go back to your app and ask for a new one.</p></body></html>`))
+)
+
+func page(w http.ResponseWriter, status int, t *template.Template, data any) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = t.Execute(w, data)
+}
+
+func (s *Simulator) authorize(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	o, ok := s.oauth[r.URL.Query().Get("state")]
+	name := o.connection
+	if m := s.members[o.member]; m != nil {
+		if rows := m.rowsOf(o.connection, ""); len(rows) > 0 {
+			name = rows[0].text("name")
+		}
+	}
+	fresh := ok && s.now().Before(o.until)
+	s.mu.Unlock()
+	if !fresh {
+		page(w, http.StatusGone, stalePage, nil)
+		return
+	}
+	page(w, http.StatusOK, loginPage, name)
+}
+
+func (s *Simulator) authorized(w http.ResponseWriter, r *http.Request) {
+	state := r.URL.Query().Get("state")
+	s.mu.Lock()
+	o, ok := s.oauth[state]
+	delete(s.oauth, state)
+	fresh := ok && s.now().Before(o.until)
+	s.mu.Unlock()
+	if !fresh || s.Login(o.member, o.connection) != nil {
+		page(w, http.StatusGone, stalePage, nil)
+		return
+	}
+	http.Redirect(w, r, "/oauth/done?status_code=success", http.StatusSeeOther)
+}
+
+// control mounts the control API. No fault ever applies to it.
+func (s *Simulator) control(mux *http.ServeMux) {
+	mux.HandleFunc("GET /sim/members", func(w http.ResponseWriter, r *http.Request) {
+		views := s.Members()
+		if r.URL.Query().Get("format") != "enrol" {
+			answer(w, http.StatusOK, views)
+			return
+		}
+		w.Header().Set("Content-Type", "application/jsonl")
+		lines := json.NewEncoder(w)
+		for _, v := range views {
+			_ = lines.Encode(map[string]string{"id": v.ID, "refreshToken": v.RefreshToken})
+		}
+	})
+	mux.HandleFunc("POST /sim/members", func(w http.ResponseWriter, r *http.Request) {
+		var q struct {
+			Count       int    `json:"count"`
+			ID          string `json:"id"`
+			Connections []Row  `json:"connections"`
+		}
+		switch err := read(w, r, &q); {
+		case err != nil:
+			complain(w, err)
+		case q.ID != "":
+			done(w, s.AddMember(q.ID, q.Connections))
+		case q.Count <= 0 || q.Count > 100_000:
+			complain(w, errors.New("simulator: want an id, or a count from 1 to 100000"))
+		default:
+			answer(w, http.StatusOK, map[string]any{"ids": s.AddMembers(q.Count)})
+		}
+	})
+	const connection = "/sim/members/{id}/connections/{connection}"
+	mux.HandleFunc("PUT "+connection, func(w http.ResponseWriter, r *http.Request) {
+		var fields Row
+		if err := read(w, r, &fields); err != nil {
+			complain(w, err)
+			return
+		}
+		done(w, s.SetConnection(r.PathValue("id"), r.PathValue("connection"), fields))
+	})
+	mux.HandleFunc("DELETE "+connection, func(w http.ResponseWriter, r *http.Request) {
+		done(w, s.RemoveConnection(r.PathValue("id"), r.PathValue("connection")))
+	})
+	mux.HandleFunc("POST "+connection+"/login", func(w http.ResponseWriter, r *http.Request) {
+		done(w, s.Login(r.PathValue("id"), r.PathValue("connection")))
+	})
+	put(mux, "PUT /sim/members/{id}/consent", func(id string, q struct {
+		Provision string `json:"provision"`
+	},
+	) error {
+		return s.SetConsent(id, q.Provision)
+	})
+	put(mux, "PUT /sim/members/{id}/task", func(id string, q struct {
+		Status string `json:"status"`
+	},
+	) error {
+		return s.SetTask(id, q.Status)
+	})
+	put(mux, "PUT /sim/members/{id}/token", s.SetToken)
+	put(mux, "PUT /sim/faults", func(_ string, f Faults) error { return s.SetFaults(f) })
+	mux.HandleFunc("GET /sim/calls", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.Calls()) })
+}
+
+// put mounts an endpoint that takes one JSON object for the member in the path.
+func put[T any](mux *http.ServeMux, pattern string, set func(id string, v T) error) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		var v T
+		if err := read(w, r, &v); err != nil {
+			complain(w, err)
+			return
+		}
+		done(w, set(r.PathValue("id"), v))
+	})
+}
+
+func read(w http.ResponseWriter, r *http.Request, v any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return errors.New("simulator: read the request: " + strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+func done(w http.ResponseWriter, err error) {
+	if err != nil {
+		complain(w, err)
+		return
+	}
+	answer(w, http.StatusOK, map[string]bool{"ok": true})
+}
+
+func complain(w http.ResponseWriter, err error) {
+	status := http.StatusBadRequest
+	if errors.Is(err, ErrNoMember) || errors.Is(err, ErrNoConnection) {
+		status = http.StatusNotFound
+	}
+	answer(w, status, map[string]string{"error": err.Error()})
+}

@@ -1,0 +1,420 @@
+package simulator
+
+import (
+	"crypto/rand"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// call is one GraphQL request: whose it is and what it came with.
+type call struct {
+	s      *Simulator
+	member *member // nil before login
+	header http.Header
+	base   string
+}
+
+var (
+	errUnauthenticated = &fault{message: "No token available", code: "UNAUTHENTICATED"}
+	errBusiness        = &fault{message: "The connection does not allow this", code: "400", issue: "business-rule"}
+	errMissing         = &fault{message: "There is no such connection", code: "404", issue: "not-found"}
+	errPartial         = &fault{message: "Internal server error", code: "500", issue: "exception"}
+)
+
+// resolve returns the resolver of a root field. The caller holds the lock.
+func (c *call) resolve(field string) resolver {
+	if c.member != nil {
+		c.s.count(c.member.id, field)
+	} else {
+		c.s.count("", field)
+	}
+	if c.s.faults.Partial == field {
+		return func(map[string]any) (any, *fault) { return nil, errPartial }
+	}
+	open := map[string]resolver{
+		"initSdk":  func(map[string]any) (any, *fault) { return nil, nil },
+		"getToken": c.getToken,
+		"login":    c.getToken,
+		"refresh":  c.refresh,
+	}
+	if r, ok := open[field]; ok {
+		return r
+	}
+	if c.member == nil {
+		return func(map[string]any) (any, *fault) { return nil, errUnauthenticated }
+	}
+	c.s.advance(c.member)
+	switch field {
+	case "getMemberConnections":
+		return c.connections
+	case "tasks":
+		return c.tasks
+	case "consents":
+		return c.consents
+	case "careTeams":
+		return c.careTeams
+	case "getOauthUrl":
+		return c.oauthURL
+	case "getDataSource":
+		return c.dataSource
+	case "verificationStatus":
+		return c.verification
+	case "createConsent":
+		return c.createConsent
+	case "activateDirectConnection":
+		return c.activate
+	case "disconnectConnection":
+		return c.disconnect
+	case "deleteConnection":
+		return c.remove
+	default:
+		return func(map[string]any) (any, *fault) { return nil, errMissing }
+	}
+}
+
+func (s *Simulator) count(member, field string) {
+	if s.calls[member] == nil {
+		s.calls[member] = map[string]int{}
+	}
+	s.calls[member][field]++
+}
+
+// getToken takes the raw token of the app's own identity provider.
+func (c *call) getToken(map[string]any) (any, *fault) {
+	m, err := c.s.whose(c.header.Get("Authorization"), "id")
+	if err != nil {
+		return nil, &fault{message: err.Error(), code: "UNAUTHENTICATED"}
+	}
+	t := c.s.issue(m, c.s.grant(m.id))
+	return map[string]any{
+		"accessToken": map[string]any{"jwtToken": t.access}, "idToken": map[string]any{"jwtToken": t.id},
+		"refreshToken": map[string]any{"token": t.refresh},
+	}, nil
+}
+
+func (c *call) refresh(map[string]any) (any, *fault) {
+	var text string
+	for name, values := range c.header {
+		if strings.EqualFold(name, "refresh_token") && len(values) > 0 {
+			text = values[0]
+		}
+	}
+	t, ok := c.s.rotate(text)
+	if !ok {
+		return nil, &fault{message: "Refresh token is not valid", code: "UNAUTHENTICATED"}
+	}
+	return map[string]any{"accessToken": t.access, "idToken": t.id, "refreshToken": t.refresh}, nil
+}
+
+// rows returns the connections as a read sees them: perhaps as they were a
+// moment ago.
+func (c *call) rows() []Row {
+	now := c.s.now()
+	m := c.member
+	for len(m.before) > 0 && !now.Before(m.before[0].until) {
+		m.before = m.before[1:]
+	}
+	if len(m.before) > 0 {
+		return m.before[0].rows
+	}
+	return m.rows
+}
+
+// connections leaves DATA_DELETED out unless it is asked for.
+func (c *call) connections(args map[string]any) (any, *fault) {
+	list := []any{}
+	sync, asked := texts(args["syncStatus"])
+	status, byStatus := texts(args["status"])
+	kind, byKind := texts(args["integrationType"])
+	for _, r := range c.rows() {
+		switch {
+		case asked && !slices.Contains(sync, r.text("syncStatus")),
+			!asked && r.text("syncStatus") == "DATA_DELETED",
+			byStatus && !slices.Contains(status, r.text("status")),
+			byKind && !slices.Contains(kind, r.text("integrationType")):
+			continue
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+func texts(v any) ([]string, bool) {
+	list, ok := v.([]any)
+	var out []string
+	for _, x := range list {
+		if s, ok := x.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out, ok
+}
+
+// codes returns the codes a search token asks for, and those it excludes.
+func codes(v any) (want, without []string) {
+	token, _ := v.(map[string]any)
+	var values []any
+	if one := token["value"]; one != nil {
+		values = append(values, one)
+	}
+	if many, ok := token["values"].([]any); ok {
+		values = append(values, many...)
+	}
+	add := func(list []string, v any) []string {
+		m, _ := v.(map[string]any)
+		for _, f := range []string{"code", "value"} {
+			if s, _ := m[f].(string); s != "" {
+				list = append(list, s)
+			}
+		}
+		return list
+	}
+	for _, v := range values {
+		want = add(want, v)
+		if m, _ := v.(map[string]any); m["notEquals"] != nil {
+			without = add(without, m["notEquals"])
+		}
+	}
+	return want, add(without, token["notEquals"])
+}
+
+func codesOf(concepts ...any) []string {
+	var all []string
+	for _, c := range concepts {
+		m, _ := c.(map[string]any)
+		list, _ := m["coding"].([]any)
+		for _, x := range list {
+			coding, _ := x.(map[string]any)
+			if s, _ := coding["code"].(string); s != "" {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(x string) bool { return slices.Contains(b, x) })
+}
+
+// bundle pages a list as the FHIR server does: a page number counts only with a
+// page size, and a bundle without entries has null for them.
+func bundle(list []any, args map[string]any) map[string]any {
+	total := len(list)
+	if n, ok := number(args["_count"]); ok && n > 0 {
+		page, _ := number(args["_getpagesoffset"])
+		from := min(max(page, 0)*n, total)
+		list = list[from:min(from+n, total)]
+	}
+	var entry any
+	if len(list) > 0 {
+		entries := make([]any, len(list))
+		for i, r := range list {
+			entries[i] = map[string]any{"resource": r}
+		}
+		entry = entries
+	}
+	return map[string]any{"total": total, "entry": entry}
+}
+
+func number(v any) (int, bool) {
+	switch n := v.(type) {
+	case int64:
+		return int(n), true
+	case float64:
+		return int(n), true
+	case int:
+		return n, true
+	default:
+		return 0, false
+	}
+}
+
+func (c *call) tasks(args map[string]any) (any, *fault) {
+	list := []any{}
+	want, _ := codes(args["code"])
+	status, _ := codes(args["status"])
+	_, without := codes(args["performer"])
+	for _, t := range c.member.tasks {
+		performers, _ := t["performerType"].([]any)
+		is, _ := t["status"].(string)
+		if want != nil && !overlap(want, codesOf(t["code"])) || status != nil && !slices.Contains(status, is) ||
+			overlap(without, codesOf(performers...)) {
+			continue
+		}
+		list = append(list, t)
+	}
+	return bundle(list, args), nil
+}
+
+func (c *call) consents(args map[string]any) (any, *fault) {
+	list := []any{}
+	want, _ := codes(args["category"])
+	for _, consent := range c.member.consents {
+		category, _ := consent["category"].([]any)
+		has := codesOf(category...)
+		if want != nil && !slices.ContainsFunc(want, func(w string) bool {
+			return slices.ContainsFunc(has, func(h string) bool { return plain(h) == plain(w) })
+		}) {
+			continue
+		}
+		list = append(list, consent)
+	}
+	return bundle(list, args), nil
+}
+
+func plain(code string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(":_-", r) {
+			return -1
+		}
+		return r
+	}, strings.ToLower(code))
+}
+
+func (c *call) careTeams(args map[string]any) (any, *fault) {
+	const recommended = "recommended-connections"
+	if want, _ := codes(args["category"]); want != nil && !slices.Contains(want, recommended) {
+		return bundle(nil, args), nil
+	}
+	var people []any
+	for _, o := range c.member.open() {
+		people = append(people, map[string]any{"member": map[string]any{
+			"reference": "Organization/" + o.Alias, "type": "Organization",
+			"resource": map[string]any{"__typename": "Organization", "id": "org-" + o.Alias, "name": o.Name, "alias": []any{o.Alias}},
+		}})
+	}
+	if people == nil {
+		return bundle(nil, args), nil
+	}
+	return bundle([]any{map[string]any{
+		"id": "careteam-" + c.member.id, "status": "active",
+		"category":    []any{map[string]any{"coding": []any{map[string]any{"code": recommended}}}},
+		"participant": people,
+	}}, args), nil
+}
+
+func (c *call) verification(map[string]any) (any, *fault) {
+	if c.member.verified {
+		return map[string]any{"status": "validated"}, nil
+	}
+	return map[string]any{"status": "attested"}, nil
+}
+
+func (c *call) dataSource(args map[string]any) (any, *fault) {
+	id, _ := args["connectionId"].(string)
+	if rows := c.member.rowsOf(id, ""); len(rows) > 0 {
+		return rows[0], nil
+	}
+	return nil, errMissing
+}
+
+// createConsent takes the enums upper case, as b.well does, and answers with
+// the provision as it was sent.
+func (c *call) createConsent(args map[string]any) (any, *fault) {
+	input, _ := args["consentInput"].(map[string]any)
+	provision, _ := input["provision"].(map[string]any)
+	p, _ := provision["type"].(string)
+	category, _ := input["category"].([]any)
+	ias := slices.ContainsFunc(codesOf(category...), func(code string) bool { return plain(code) == "iasimportrecords" })
+	if p == "" {
+		return nil, &fault{message: "A provision is required", code: "400", issue: "invalid"}
+	}
+	before := copies(c.member.rows)
+	var made map[string]any
+	if ias && input["status"] == "ACTIVE" {
+		made = c.s.consent(c.member, p)
+	} else {
+		now := instant(c.s.now())
+		made = map[string]any{
+			"id": c.s.id("consent"), "status": strings.ToLower(input["status"].(string)), "dateTime": now,
+			"meta": map[string]any{"lastUpdated": now}, "category": category, "provision": map[string]any{"type": strings.ToLower(p)},
+		}
+		// Appended in front: only an IAS consent is the last one.
+		c.member.consents = append([]map[string]any{made}, c.member.consents...)
+	}
+	c.lag(before)
+	answer := map[string]any{}
+	for k, v := range made {
+		answer[k] = v
+	}
+	answer["provision"] = map[string]any{"type": p}
+	return answer, nil
+}
+
+// lag keeps the rows as they were for reads that lag.
+func (c *call) lag(before []Row) {
+	if d := time.Duration(c.s.faults.Lag); d > 0 {
+		c.member.before = append(c.member.before, change{c.s.now().Add(d), before})
+	}
+}
+
+// change sets the status of the connection an operation names.
+func (c *call) change(args map[string]any, pick func(Row) bool, status, sync string) (any, *fault) {
+	id, _ := args["connectionId"].(string)
+	rows := c.member.rowsOf(id, "")
+	if len(rows) == 0 {
+		return nil, errMissing
+	}
+	i := slices.IndexFunc(rows, pick)
+	if i < 0 {
+		return nil, errBusiness
+	}
+	before := copies(c.member.rows)
+	r := rows[i]
+	r["status"], r["statusUpdated"] = status, zoneless(c.s.now())
+	if sync != "" {
+		r["syncStatus"] = sync
+	}
+	c.lag(before)
+	return map[string]any{"status": status, "statusUpdated": r["statusUpdated"]}, nil
+}
+
+// activate accepts EXPIRED and DISCONNECTED; it refuses a deleted connection,
+// revoked consent, and a member whose identity is not proven.
+func (c *call) activate(args map[string]any) (any, *fault) {
+	if !c.member.verified || c.member.provision() == "deny" {
+		return nil, errBusiness
+	}
+	direct := func(r Row) bool {
+		return r.text("integrationType") == "DIRECT_IAS" && (r.text("status") == "EXPIRED" || r.text("status") == "DISCONNECTED")
+	}
+	answer, failed := c.change(args, direct, "CONNECTED", "RETRIEVED")
+	if failed == nil {
+		delete(c.member.byMember, args["connectionId"].(string))
+	}
+	return answer, failed
+}
+
+func (c *call) disconnect(args map[string]any) (any, *fault) {
+	answer, failed := c.change(args, func(r Row) bool { return r.text("status") != "DELETED" }, "DISCONNECTED", "")
+	if failed == nil {
+		c.member.byMember[args["connectionId"].(string)] = true
+	}
+	return answer, failed
+}
+
+// remove deletes: the data goes a while later, and then b.well stops listing
+// the connection. Here it goes at once.
+func (c *call) remove(args map[string]any) (any, *fault) {
+	return c.change(args, func(Row) bool { return true }, "DELETED", "DATA_DELETED")
+}
+
+// oauthState is one URL that was minted; each works once.
+type oauthState struct {
+	member, connection string
+	until              time.Time
+}
+
+func (c *call) oauthURL(args map[string]any) (any, *fault) {
+	id, _ := args["connectionId"].(string)
+	offered := slices.ContainsFunc(c.member.offers, func(o offer) bool { return o.Alias == id })
+	if len(c.member.rowsOf(id, "")) == 0 && !offered {
+		return nil, errMissing
+	}
+	state := rand.Text()
+	c.s.oauth[state] = oauthState{c.member.id, id, c.s.now().Add(10 * time.Minute)}
+	return map[string]any{"redirectUrl": c.base + "/oauth/authorize?state=" + state}, nil
+}

@@ -1,0 +1,551 @@
+// Package simulator is a b.well that can be made to do anything: GraphQL, token
+// exchange, an OAuth provider a browser can click through, b.well's own rules
+// about consent, and a control API that breaks whatever a test wants broken.
+//
+// It is written from b.well's public documentation. It is not b.well, and where
+// the documentation is silent it guesses; docs/simulator.md says where.
+package simulator
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// SDL is the schema the simulator answers by.
+//
+//go:embed schema.graphql
+var SDL string
+
+// Config says what the simulator starts with. The zero value is an empty b.well.
+type Config struct {
+	Seed    uint64           // equal seeds give equal members
+	Members int              // members there are from the start
+	Now     func() time.Time // default time.Now
+}
+
+// A Simulator is one simulated b.well. It is safe for concurrent use. New
+// starts nothing; Handler serves it.
+type Simulator struct {
+	now    func() time.Time
+	secret []byte
+
+	mu      sync.Mutex
+	rng     *rand.Rand
+	members map[string]*member
+	order   []string // ids, as they were added
+	grants  map[string]*grant
+	oauth   map[string]oauthState
+	faults  Faults
+	calls   map[string]map[string]int
+	minted  int
+	queries queryCache
+}
+
+// A Row is a connection as getMemberConnections lists it. Values may be
+// anything, also nothing: the simulator exists to send what nobody expects.
+type Row map[string]any
+
+func (r Row) text(field string) string {
+	s, _ := r[field].(string)
+	return s
+}
+
+func (r Row) ias() bool { return strings.HasSuffix(r.text("integrationType"), "_IAS") }
+
+type member struct {
+	id       string
+	rows     []Row
+	before   []change // rows as they were, for reads that lag
+	consents []map[string]any
+	tasks    []map[string]any
+	taskAt   time.Time // when the search goes on
+	offers   []offer
+	idToken  string
+	refresh  string
+	expired  time.Time // access tokens issued until then are refused
+	verified bool
+	byMember map[string]bool // connections the member disconnected
+}
+
+type change struct {
+	until time.Time
+	rows  []Row
+}
+
+type offer struct{ Alias, Name string }
+
+// ErrNoMember reports an id that no member has.
+var ErrNoMember = errors.New("simulator: there is no member of this id")
+
+// ErrNoConnection reports an id that no connection of the member has.
+var ErrNoConnection = errors.New("simulator: the member has no connection of this id")
+
+// New returns a simulator with c.Members members.
+func New(c Config) *Simulator {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Simulator{
+		now: c.Now, secret: fmt.Appendf(nil, "simulated signing key %d", c.Seed),
+		rng:     rand.New(rand.NewPCG(c.Seed, 0x5ca1ab1e)), //nolint:gosec // it makes up test data
+		members: map[string]*member{}, grants: map[string]*grant{}, oauth: map[string]oauthState{},
+		calls: map[string]map[string]int{},
+	}
+	for range c.Members {
+		s.mu.Lock()
+		s.seed()
+		s.mu.Unlock()
+	}
+	return s
+}
+
+// sources are the places the seeded members have records at.
+func sources() []offer {
+	return []offer{
+		{"river-clinic_fhir", "River Clinic"}, {"hill-hospital_fhir", "Hill Hospital"}, {"lakeside_health", "Lakeside Health"},
+		{"northern-lab_01", "Northern Lab"}, {"oak-street-pharmacy_rx", "Oak Street Pharmacy"}, {"cedar_family-care", "Cedar Family Care"},
+		{"harbor-insurance_plan", "Harbor Insurance"}, {"meadow_pediatrics-1", "Meadow Pediatrics"},
+	}
+}
+
+// seed adds one member as every seeded one is: a PROA, an INDIRECT_IAS and a
+// DIRECT_IAS connection, sometimes one source by two ways, a recommendation,
+// consent given, the search completed. The caller holds the lock.
+func (s *Simulator) seed() *member {
+	m := s.add(fmt.Sprintf("member-%04d", len(s.order)+1))
+	all := sources()
+	s.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for i, t := range []string{"PROA", "INDIRECT_IAS", "DIRECT_IAS"} {
+		m.rows = append(m.rows, s.row(all[i].Alias, all[i].Name, t))
+	}
+	if s.rng.IntN(4) == 0 {
+		m.rows = append(m.rows, s.row(all[0].Alias, all[0].Name, "INDIRECT_IAS"))
+	}
+	m.offers = []offer{all[4]}
+	s.consent(m, "PERMIT")
+	s.task(m, "completed")
+	return m
+}
+
+func (s *Simulator) row(id, name, integration string) Row {
+	born := s.now().Add(-time.Duration(24+s.rng.IntN(1000)) * time.Hour)
+	return Row{
+		"id": id, "name": name, "category": "OAUTH", "integrationType": integration, "type": "CLINICAL",
+		"status": "CONNECTED", "syncStatus": "RETRIEVED", "syncErrors": nil,
+		"statusUpdated": zoneless(born), "lastSynced": zoneless(s.now().Add(-time.Hour)), "created": zoneless(born),
+	}
+}
+
+// zoneless is how b.well dates connections: microseconds, no zone.
+func zoneless(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000") }
+
+// instant is how b.well dates FHIR resources.
+func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// add makes an empty member. The caller holds the lock.
+func (s *Simulator) add(id string) *member {
+	m := &member{id: id, verified: true, byMember: map[string]bool{}}
+	m.idToken = s.jwt(id, 365*24*time.Hour, "id")
+	m.refresh = s.grant(id)
+	s.members[id] = m
+	s.order = append(s.order, id)
+	return m
+}
+
+// A MemberView is a member as the control API shows one.
+type MemberView struct {
+	ID              string           `json:"id"`
+	Connections     []Row            `json:"connections"`
+	Consent         string           `json:"consent"` // permit, deny, none
+	Tasks           []map[string]any `json:"tasks"`
+	Recommendations []string         `json:"recommendations"`
+	IDToken         string           `json:"idToken"`
+	RefreshToken    string           `json:"refreshToken"`
+}
+
+// Members returns all members as they are now.
+func (s *Simulator) Members() []MemberView {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	views := make([]MemberView, 0, len(s.order))
+	for _, id := range s.order {
+		views = append(views, s.view(s.members[id]))
+	}
+	return views
+}
+
+func (s *Simulator) view(m *member) MemberView {
+	s.advance(m)
+	v := MemberView{
+		ID: m.id, Connections: copies(m.rows), Consent: m.provision(), Tasks: []map[string]any{}, Recommendations: []string{},
+		IDToken: m.idToken, RefreshToken: m.refresh,
+	}
+	for _, t := range m.tasks {
+		v.Tasks = append(v.Tasks, maps.Clone(t))
+	}
+	for _, o := range m.open() {
+		v.Recommendations = append(v.Recommendations, o.Alias)
+	}
+	return v
+}
+
+func copies(rows []Row) []Row {
+	out := make([]Row, len(rows))
+	for i, r := range rows {
+		out[i] = maps.Clone(r)
+	}
+	return out
+}
+
+// open returns the sources that are recommended: those not connected.
+func (m *member) open() []offer {
+	return slices.DeleteFunc(slices.Clone(m.offers), func(o offer) bool {
+		return slices.ContainsFunc(m.rows, func(r Row) bool { return r.text("id") == o.Alias && r.text("status") == "CONNECTED" })
+	})
+}
+
+// AddMembers adds seeded members and returns their ids.
+func (s *Simulator) AddMembers(count int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := make([]string, 0, count)
+	for range count {
+		ids = append(ids, s.seed().id)
+	}
+	return ids
+}
+
+// AddMember adds a member with connections of one's own; fields that are left
+// out are those of a healthy PROA connection.
+func (s *Simulator) AddMember(id string, rows []Row) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id == "" || s.members[id] != nil {
+		return fmt.Errorf("simulator: add member: the id is empty or taken")
+	}
+	m := s.add(id)
+	for _, fields := range rows {
+		if fields.text("id") == "" {
+			return errors.New("simulator: add member: a connection has no id")
+		}
+		r := s.row(fields.text("id"), "Clinic "+fields.text("id"), "PROA")
+		maps.Copy(r, fields)
+		m.rows = append(m.rows, r)
+	}
+	s.consent(m, "PERMIT")
+	s.task(m, "completed")
+	return nil
+}
+
+// with calls f with a member under the lock, and remembers the rows as they
+// were for reads that lag.
+func (s *Simulator) with(id string, f func(m *member) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.members[id]
+	if m == nil {
+		return ErrNoMember
+	}
+	before := copies(m.rows)
+	if err := f(m); err != nil {
+		return err
+	}
+	if s.faults.Lag > 0 {
+		m.before = append(m.before, change{s.now().Add(time.Duration(s.faults.Lag)), before})
+	}
+	return nil
+}
+
+// rowsOf returns the rows with an id; integration, if given, narrows them.
+func (m *member) rowsOf(id, integration string) []Row {
+	var found []Row
+	for _, r := range m.rows {
+		if r.text("id") == id && (integration == "" || r.text("integrationType") == integration) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// SetConnection sets any field of a connection to anything; one that is not
+// there is made. A changed status sets statusUpdated to now unless it is given.
+// Where the id stands twice, the first row of the given integrationType counts,
+// else the first.
+func (s *Simulator) SetConnection(memberID, connectionID string, fields Row) error {
+	return s.with(memberID, func(m *member) error {
+		found := m.rowsOf(connectionID, fields.text("integrationType"))
+		if len(found) == 0 {
+			found = m.rowsOf(connectionID, "")
+		}
+		if len(found) == 0 {
+			r := s.row(connectionID, "Clinic "+connectionID, "PROA")
+			r["statusUpdated"] = zoneless(s.now())
+			m.rows = append(m.rows, r)
+			found = []Row{r}
+		}
+		r := found[0]
+		status, changes := fields["status"]
+		if _, given := fields["statusUpdated"]; changes && !given && status != r["status"] {
+			r["statusUpdated"] = zoneless(s.now())
+		}
+		maps.Copy(r, fields)
+		r["id"] = connectionID
+		return nil
+	})
+}
+
+// RemoveConnection takes a connection off the list.
+func (s *Simulator) RemoveConnection(memberID, connectionID string) error {
+	return s.with(memberID, func(m *member) error {
+		left := slices.DeleteFunc(slices.Clone(m.rows), func(r Row) bool { return r.text("id") == connectionID })
+		if len(left) == len(m.rows) {
+			return ErrNoConnection
+		}
+		m.rows = left
+		return nil
+	})
+}
+
+// Login finishes an OAuth login without a browser: the connection works again,
+// or is made if it was only recommended.
+func (s *Simulator) Login(memberID, connectionID string) error {
+	return s.with(memberID, func(m *member) error { return s.login(m, connectionID) })
+}
+
+func (s *Simulator) login(m *member, connectionID string) error {
+	rows := m.rowsOf(connectionID, "")
+	if len(rows) == 0 {
+		i := slices.IndexFunc(m.offers, func(o offer) bool { return o.Alias == connectionID })
+		if i < 0 {
+			return ErrNoConnection
+		}
+		m.rows = append(m.rows, s.row(connectionID, m.offers[i].Name, "INDIRECT_IAS"))
+		rows = m.rows[len(m.rows)-1:]
+		rows[0]["created"] = zoneless(s.now())
+	}
+	for _, r := range rows {
+		if r.text("status") == "ACCESS_ENDED" || r.text("integrationType") == "DIRECT_IAS" && len(rows) > 1 {
+			continue
+		}
+		s.connect(m, r)
+	}
+	return nil
+}
+
+func (s *Simulator) connect(m *member, r Row) {
+	if r.text("status") != "CONNECTED" {
+		r["statusUpdated"] = zoneless(s.now())
+	}
+	r["status"], r["syncStatus"], r["syncErrors"] = "CONNECTED", "RETRIEVED", nil
+	delete(m.byMember, r.text("id"))
+}
+
+// SetConsent gives or revokes the member's IAS consent, with what b.well makes
+// follow from it.
+func (s *Simulator) SetConsent(memberID, provision string) error {
+	p := strings.ToUpper(provision)
+	if p != "PERMIT" && p != "DENY" {
+		return errors.New("simulator: provision: want permit or deny")
+	}
+	return s.with(memberID, func(m *member) error {
+		s.consent(m, p)
+		return nil
+	})
+}
+
+// consent appends a consent, as createConsent does: denying ends access of the
+// IAS connections that work, permitting restores them; what the member
+// disconnected stays so.
+func (s *Simulator) consent(m *member, provision string) map[string]any {
+	now := s.now()
+	c := map[string]any{
+		"id": s.id("consent"), "status": "active", "dateTime": instant(now), "meta": map[string]any{"lastUpdated": instant(now)},
+		"category":  []any{map[string]any{"coding": []any{map[string]any{"system": "http://www.icanbwell.com/consent-category", "code": "ias:import:records"}}}},
+		"provision": map[string]any{"type": strings.ToLower(provision)},
+		"patient":   map[string]any{"reference": "Patient/" + m.id},
+	}
+	m.consents = append(m.consents, c)
+	for _, r := range m.rows {
+		switch {
+		case !r.ias():
+		case provision == "DENY" && slices.Contains([]string{"CONNECTED", "EXPIRED", "ERROR"}, r.text("status")):
+			r["status"], r["statusUpdated"] = "ACCESS_ENDED", zoneless(now)
+		case provision == "PERMIT" && r.text("status") == "ACCESS_ENDED":
+			r["status"], r["statusUpdated"] = "CONNECTED", zoneless(now)
+		}
+	}
+	if provision == "DENY" {
+		s.task(m, "rejected")
+	} else if len(m.consents) > 1 {
+		s.task(m, "ready")
+		m.taskAt = now.Add(2 * time.Second)
+	}
+	return c
+}
+
+func (m *member) provision() string {
+	if len(m.consents) == 0 {
+		return "none"
+	}
+	p, _ := m.consents[len(m.consents)-1]["provision"].(map[string]any)
+	t, _ := p["type"].(string)
+	return t
+}
+
+// SetTask sets the status of the member's network search.
+func (s *Simulator) SetTask(memberID, status string) error {
+	if status == "" {
+		return errors.New("simulator: status: want a task status, as in-progress")
+	}
+	return s.with(memberID, func(m *member) error {
+		s.task(m, status)
+		m.taskAt = time.Time{}
+		return nil
+	})
+}
+
+func (s *Simulator) task(m *member, status string) {
+	now := s.now()
+	if len(m.tasks) == 0 {
+		m.tasks = []map[string]any{{
+			"id":         s.id("task"),
+			"code":       map[string]any{"coding": []any{map[string]any{"system": "https://www.icanbwell.com/activityType", "code": "network-data-retrieval"}}},
+			"authoredOn": instant(now), "performerType": []any{map[string]any{"coding": []any{map[string]any{"code": "system"}}}},
+		}}
+	}
+	t := m.tasks[len(m.tasks)-1]
+	t["status"], t["lastModified"], t["meta"] = status, instant(now), map[string]any{"lastUpdated": instant(now), "versionId": "1"}
+}
+
+// advance lets the search go on by itself: ready, in progress, completed. The
+// caller holds the lock.
+func (s *Simulator) advance(m *member) {
+	for !m.taskAt.IsZero() && !s.now().Before(m.taskAt) {
+		switch m.tasks[len(m.tasks)-1]["status"] {
+		case "ready":
+			s.task(m, "in-progress")
+			m.taskAt = m.taskAt.Add(2 * time.Second)
+		case "in-progress":
+			s.task(m, "completed")
+			m.taskAt = time.Time{}
+		default:
+			m.taskAt = time.Time{}
+		}
+	}
+}
+
+// A TokenChange spoils a member's tokens: Access "expired", Refresh "revoked".
+type TokenChange struct {
+	Access  string `json:"access,omitempty"`
+	Refresh string `json:"refresh,omitempty"`
+}
+
+// SetToken expires the member's access tokens or revokes their refresh tokens.
+func (s *Simulator) SetToken(memberID string, c TokenChange) error {
+	if c.Access != "" && c.Access != "expired" || c.Refresh != "" && c.Refresh != "revoked" {
+		return errors.New(`simulator: token: want {"access":"expired"} or {"refresh":"revoked"}`)
+	}
+	return s.with(memberID, func(m *member) error {
+		if c.Access != "" || c.Refresh != "" {
+			m.expired = s.now()
+		}
+		if c.Refresh != "" {
+			for text, g := range s.grants {
+				if g.member == memberID {
+					delete(s.grants, text)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// Faults spoil b.well's answers until others are set. The zero value is a
+// b.well in good health.
+type Faults struct {
+	Latency    Duration `json:"latency,omitempty"`    // before every answer
+	ErrorRate  float64  `json:"errorRate,omitempty"`  // share of answers that are errors, 0 to 1
+	Status     int      `json:"status,omitempty"`     // HTTP status of those errors; default 503
+	RetryAfter int      `json:"retryAfter,omitempty"` // seconds, sent with them
+	Malformed  string   `json:"malformed,omitempty"`  // html, empty, truncated, json, huge
+	Partial    string   `json:"partial,omitempty"`    // root field that fails while the others answer
+	Down       bool     `json:"down,omitempty"`       // connections are cut
+	Lag        Duration `json:"lag,omitempty"`        // reads lag behind writes by so much
+}
+
+// A Duration is written as Go writes one: "200ms".
+type Duration time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return errors.New(`want a duration as "200ms"`)
+	}
+	parsed, err := time.ParseDuration(text)
+	*d = Duration(parsed)
+	return err
+}
+
+// SetFaults replaces all faults.
+func (s *Simulator) SetFaults(f Faults) error {
+	switch {
+	case f.ErrorRate < 0 || f.ErrorRate > 1:
+		return errors.New("simulator: errorRate: want 0 to 1")
+	case f.Latency < 0 || f.Lag < 0 || f.RetryAfter < 0:
+		return errors.New("simulator: a duration is negative")
+	case f.Malformed != "" && !slices.Contains([]string{"html", "empty", "truncated", "json", "huge"}, f.Malformed):
+		return errors.New("simulator: malformed: want html, empty, truncated, json or huge")
+	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
+		return errors.New("simulator: status: want an HTTP status")
+	}
+	s.mu.Lock()
+	s.faults = f
+	s.mu.Unlock()
+	return nil
+}
+
+// Calls returns how often each root field was called, by member.
+func (s *Simulator) Calls() map[string]map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]map[string]int{}
+	for m, ops := range s.calls {
+		out[m] = maps.Clone(ops)
+	}
+	return out
+}
+
+// id makes an id that looks like b.well's, the same for the same seed.
+func (s *Simulator) id(what string) string {
+	s.minted++
+	return fmt.Sprintf("%s-%08x-%04d", what, s.rng.Uint32(), s.minted)
+}
+
+// Name returns the display name of a source as a member knows it, else its id.
+func (s *Simulator) Name(memberID, connectionID string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.members[memberID]; m != nil {
+		if rows := m.rowsOf(connectionID, ""); len(rows) > 0 && rows[0].text("name") != "" {
+			return rows[0].text("name")
+		}
+		for _, o := range m.offers {
+			if o.Alias == connectionID {
+				return o.Name
+			}
+		}
+	}
+	return connectionID
+}

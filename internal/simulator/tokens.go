@@ -1,0 +1,93 @@
+package simulator
+
+import (
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const accessLife = time.Hour
+
+// A grant is a refresh token. A refresh rotates it; the previous one stays valid
+// until the new one is first used, so that a lost answer costs nobody a login.
+type grant struct {
+	member   string
+	previous string // ended by the first use of this one
+	next     string // what a refresh gave
+}
+
+// grant makes a refresh token for a member. The caller holds the lock.
+func (s *Simulator) grant(memberID string) string {
+	text := "rt-" + rand.Text()
+	s.grants[text] = &grant{member: memberID}
+	return text
+}
+
+func (s *Simulator) jwt(memberID string, life time.Duration, use string) string {
+	now := s.now()
+	t := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"exp": now.Add(life).Unix(), "iat": now.Unix(), "nbt": now.UnixNano(), "use": use,
+		"clientFhirPersonId": memberID, "scope": "patient/*.read", "jti": rand.Text(),
+	})
+	text, err := t.SignedString(s.secret)
+	if err != nil {
+		panic("simulator: sign a token: " + err.Error()) // the key is a constant of the right kind
+	}
+	return text
+}
+
+var errToken = errors.New("Invalid signature")
+
+// whose returns the member a token was issued to. The caller holds the lock.
+func (s *Simulator) whose(text, use string) (*member, error) {
+	claims := jwt.MapClaims{}
+	_, err := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithTimeFunc(s.now)).
+		ParseWithClaims(text, claims, func(*jwt.Token) (any, error) { return s.secret, nil })
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return nil, errors.New("Token Expired")
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return nil, errors.New("Malformed Token")
+	case err != nil || claims["use"] != use:
+		return nil, errToken
+	}
+	id, _ := claims["clientFhirPersonId"].(string)
+	m := s.members[id]
+	issued, _ := claims["nbt"].(float64)
+	switch {
+	case m == nil:
+		return nil, errToken
+	case use == "access" && issued <= float64(m.expired.UnixNano()):
+		return nil, errors.New("Token Expired")
+	}
+	return m, nil
+}
+
+type tokens struct{ access, id, refresh string }
+
+func (s *Simulator) issue(m *member, refresh string) tokens {
+	return tokens{s.jwt(m.id, accessLife, "access"), s.jwt(m.id, accessLife, "id"), refresh}
+}
+
+// rotate redeems a refresh token. The caller holds the lock.
+func (s *Simulator) rotate(text string) (tokens, bool) {
+	g := s.grants[text]
+	if g == nil || s.members[g.member] == nil {
+		return tokens{}, false
+	}
+	if g.previous != "" {
+		delete(s.grants, g.previous)
+		g.previous = ""
+	}
+	if g.next == "" || s.grants[g.next] == nil {
+		g.next = s.grant(g.member)
+		s.grants[g.next].previous = text
+	}
+	m := s.members[g.member]
+	if m.refresh == text {
+		m.refresh = g.next
+	}
+	return s.issue(m, g.next), true
+}
