@@ -23,8 +23,8 @@ var ErrReauthenticate = errors.New("members: b.well refuses the grant; the membe
 // was pinned to. Stop asking for this member.
 var ErrIdentityMismatch = errors.New("members: the grant is another person's")
 
-// Upstream redeems grants at b.well. An error of class bwell.Auth or
-// bwell.Invalid is a refusal; after any other the grant is kept.
+// Upstream redeems grants at b.well. An error of class bwell.Auth is a
+// refusal; after any other the grant is kept and tried again.
 type Upstream interface {
 	Refresh(ctx context.Context, refresh secret.Value) (bwell.Grant, error)
 	Exchange(ctx context.Context, idToken secret.Value) (bwell.Grant, error)
@@ -118,8 +118,7 @@ func (t memberTokens) redeem(ctx context.Context) (secret.Value, error) {
 		if err == nil {
 			return t.keep(ctx, record, grant)
 		}
-		class := bwell.ClassOf(err)
-		if class != bwell.Auth && class != bwell.Invalid && !errors.Is(err, ErrReauthenticate) {
+		if bwell.ClassOf(err) != bwell.Auth && !errors.Is(err, ErrReauthenticate) {
 			return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, err)
 		}
 		// Another may have rotated it since: its record is newer then.
