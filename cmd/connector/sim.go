@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"github.com/rs/zerolog"
@@ -33,6 +34,5 @@ func (c simCmd) Run(ctx context.Context) error {
 		zerolog.Ctx(ctx).Info().Stringer("address", a).Int("members", c.Members).Msg("simulated b.well answers")
 	})
 	stop()
-	<-stopped
-	return err
+	return errors.Join(err, <-stopped)
 }

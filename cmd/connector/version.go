@@ -7,7 +7,7 @@ import (
 )
 
 // version is set by the linker in releases.
-var version = "dev" //nolint:gochecknoglobals // the linker sets package variables only
+var version = "dev"
 
 type versionCmd struct{}
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -150,12 +151,7 @@ func (e *Event) setTokens(subject string) error {
 }
 
 func knownType(t Type) bool {
-	for _, known := range Types() {
-		if t == known {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(Types(), t)
 }
 
 func attribute(h nats.Header, name string) string {

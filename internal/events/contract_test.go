@@ -96,7 +96,7 @@ func compare(t *testing.T, root, schema map[string]any, typ reflect.Type, null b
 			return
 		}
 	}
-	kind := "integer"
+	var kind string
 	switch typ.Kind() {
 	case reflect.Struct, reflect.Map:
 		kind = "object"
@@ -108,6 +108,8 @@ func compare(t *testing.T, root, schema map[string]any, typ reflect.Type, null b
 		kind = "boolean"
 	case reflect.Float64:
 		kind = "number"
+	default:
+		kind = "integer"
 	}
 	if typ == reflect.TypeFor[time.Time]() {
 		kind = "string"
@@ -259,6 +261,7 @@ func least(typ Type) Data {
 			d.ClosedAt, d.Downtime = at, new(int64)
 		case PromptWithdrawn, PromptExpired:
 			d.ClosedAt = at
+		default: // still open
 		}
 		return d
 	case *Access:
@@ -356,8 +359,8 @@ func readFixture(t *testing.T, typ Type) envelope {
 	return v
 }
 
-// event returns the fixture of a type as the Event it tells of.
-func event(t *testing.T, typ Type) Event {
+// fixtureEvent returns the fixture of a type as the Event it tells of.
+func fixtureEvent(t *testing.T, typ Type) Event {
 	t.Helper()
 	v := readFixture(t, typ)
 	e := Event{

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/json"
+	"maps"
 	"sync"
 
 	"github.com/vektah/gqlparser/v2"
@@ -79,7 +80,7 @@ type execution struct {
 
 // execute runs one operation. Fields of the root are answered by resolve; all
 // below is picked from what that returns.
-func (q *queryCache) execute(doc *ast.QueryDocument, name string, vars map[string]any, resolve func(field string) resolver) map[string]any {
+func (c *queryCache) execute(doc *ast.QueryDocument, name string, vars map[string]any, resolve func(field string) resolver) map[string]any {
 	op := doc.Operations.ForName(name)
 	if op == nil && len(doc.Operations) == 1 {
 		op = doc.Operations[0]
@@ -87,13 +88,13 @@ func (q *queryCache) execute(doc *ast.QueryDocument, name string, vars map[strin
 	if op == nil {
 		return map[string]any{"errors": []any{(&fault{message: "Unknown operation", code: "GRAPHQL_VALIDATION_FAILED"}).json("")}}
 	}
-	coerced, err := validator.VariableValues(q.schema, op, vars)
+	coerced, err := validator.VariableValues(c.schema, op, vars)
 	if err != nil {
 		return map[string]any{"errors": []any{(&fault{message: "A variable is not of its type", code: "GRAPHQL_VALIDATION_FAILED"}).json("")}}
 	}
 	e := &execution{vars: coerced}
 	data := map[string]any{}
-	broken := false
+	nulled := false
 	for _, f := range e.fields(op.SelectionSet, nil) {
 		if f.Name == "__typename" {
 			data[f.Alias] = f.ObjectDefinition.Name
@@ -103,13 +104,13 @@ func (q *queryCache) execute(doc *ast.QueryDocument, name string, vars map[strin
 		if failed != nil {
 			e.errors = append(e.errors, failed.json(f.Alias))
 			data[f.Alias] = nil
-			broken = broken || f.Definition.Type.NonNull // a null there takes everything with it
+			nulled = nulled || f.Definition.Type.NonNull // a null there takes everything with it
 			continue
 		}
 		data[f.Alias] = e.pick(f.SelectionSet, value)
 	}
 	out := map[string]any{"data": data}
-	if broken {
+	if nulled {
 		out["data"] = nil
 	}
 	if len(e.errors) > 0 {
@@ -171,9 +172,7 @@ func (e *execution) pick(set ast.SelectionSet, value any) any {
 			picked := e.pick(f.SelectionSet, v[f.Name])
 			if was, ok := out[f.Alias].(map[string]any); ok { // selected twice: merged
 				if more, ok := picked.(map[string]any); ok {
-					for k, x := range more {
-						was[k] = x
-					}
+					maps.Copy(was, more)
 					continue
 				}
 			}

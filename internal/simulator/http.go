@@ -63,7 +63,7 @@ func (s *Simulator) refuse(w http.ResponseWriter, f Faults) {
 	}
 	switch status {
 	case http.StatusOK: // b.well's services fail inside a 200
-		answer(w, status, map[string]any{"data": nil, "errors": []any{errPartial.json("")}})
+		answer(w, status, map[string]any{"data": nil, "errors": []any{broken().json("")}})
 	case http.StatusTooManyRequests:
 		http.Error(w, "Too Many Requests", status)
 	default:
@@ -175,19 +175,19 @@ const pageHead = `<!doctype html><html lang="en"><head><meta charset="utf-8"><me
 <title>Simulated provider</title><style>body{font:18px/1.5 system-ui,sans-serif;max-width:26rem;margin:3rem auto;padding:0 1.5rem;color:#123}
 h1{font-size:1.4rem}button{font:inherit;width:100%;padding:.9rem;border:0;border-radius:.6rem;background:#0b5;color:#fff}small{color:#567}</style></head><body>`
 
-var (
-	loginPage = template.Must(template.New("login").Parse(pageHead + `<h1>{{.}}</h1><p>Sign in to share your records again.</p>
-<form method="post"><button>Sign in and share</button></form><p><small>A simulated provider. Nothing here is real.</small></p></body></html>`))
-	donePage = template.Must(template.New("done").Parse(pageHead + `<h1>You are connected</h1><p>You can close this page.</p>
-<script>if(window.opener)window.opener.postMessage({status_code:"success"},location.origin)</script></body></html>`))
-	stalePage = template.Must(template.New("stale").Parse(pageHead + `<h1>This link was used or is too old</h1><p>Go back to your app and ask for a new one.</p></body></html>`))
+const (
+	loginPage = pageHead + `<h1>{{.}}</h1><p>Sign in to share your records again.</p>
+<form method="post"><button>Sign in and share</button></form><p><small>A simulated provider. Nothing here is real.</small></p></body></html>`
+	donePage = pageHead + `<h1>You are connected</h1><p>You can close this page.</p>
+<script>if(window.opener)window.opener.postMessage({status_code:"success"},location.origin)</script></body></html>`
+	stalePage = pageHead + `<h1>This link was used or is too old</h1><p>Go back to your app and ask for a new one.</p></body></html>`
 )
 
-func page(w http.ResponseWriter, status int, t *template.Template, data any) {
+func page(w http.ResponseWriter, status int, text string, data any) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = t.Execute(w, data)
+	_ = template.Must(template.New("page").Parse(text)).Execute(w, data)
 }
 
 func (s *Simulator) authorize(w http.ResponseWriter, r *http.Request) {

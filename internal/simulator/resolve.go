@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"crypto/rand"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,12 +17,21 @@ type call struct {
 	base   string
 }
 
-var (
-	errUnauthenticated = &fault{message: "No token available", code: "UNAUTHENTICATED"}
-	errBusiness        = &fault{message: "The connection does not allow this", code: "400", issue: "business-rule"}
-	errMissing         = &fault{message: "There is no such connection", code: "404", issue: "not-found"}
-	errPartial         = &fault{message: "Internal server error", code: "500", issue: "exception"}
-)
+func unauthenticated() *fault {
+	return &fault{message: "No token available", code: "UNAUTHENTICATED"}
+}
+
+func forbidden() *fault {
+	return &fault{message: "The connection does not allow this", code: "400", issue: "business-rule"}
+}
+
+func missing() *fault {
+	return &fault{message: "There is no such connection", code: "404", issue: "not-found"}
+}
+
+func broken() *fault {
+	return &fault{message: "Internal server error", code: "500", issue: "exception"}
+}
 
 // resolve returns the resolver of a root field. The caller holds the lock.
 func (c *call) resolve(field string) resolver {
@@ -31,7 +41,7 @@ func (c *call) resolve(field string) resolver {
 		c.s.count("", field)
 	}
 	if c.s.faults.Partial == field {
-		return func(map[string]any) (any, *fault) { return nil, errPartial }
+		return func(map[string]any) (any, *fault) { return nil, broken() }
 	}
 	open := map[string]resolver{
 		"initSdk":  func(map[string]any) (any, *fault) { return nil, nil },
@@ -43,7 +53,7 @@ func (c *call) resolve(field string) resolver {
 		return r
 	}
 	if c.member == nil {
-		return func(map[string]any) (any, *fault) { return nil, errUnauthenticated }
+		return func(map[string]any) (any, *fault) { return nil, unauthenticated() }
 	}
 	c.s.advance(c.member)
 	switch field {
@@ -70,7 +80,7 @@ func (c *call) resolve(field string) resolver {
 	case "deleteConnection":
 		return c.remove
 	default:
-		return func(map[string]any) (any, *fault) { return nil, errMissing }
+		return func(map[string]any) (any, *fault) { return nil, missing() }
 	}
 }
 
@@ -308,7 +318,7 @@ func (c *call) dataSource(args map[string]any) (any, *fault) {
 	if rows := c.member.rowsOf(id, ""); len(rows) > 0 {
 		return rows[0], nil
 	}
-	return nil, errMissing
+	return nil, missing()
 }
 
 // createConsent takes the enums upper case, as b.well does, and answers with
@@ -337,9 +347,7 @@ func (c *call) createConsent(args map[string]any) (any, *fault) {
 	}
 	c.lag(before)
 	answer := map[string]any{}
-	for k, v := range made {
-		answer[k] = v
-	}
+	maps.Copy(answer, made)
 	answer["provision"] = map[string]any{"type": p}
 	return answer, nil
 }
@@ -356,11 +364,11 @@ func (c *call) change(args map[string]any, pick func(Row) bool, status, sync str
 	id, _ := args["connectionId"].(string)
 	rows := c.member.rowsOf(id, "")
 	if len(rows) == 0 {
-		return nil, errMissing
+		return nil, missing()
 	}
 	i := slices.IndexFunc(rows, pick)
 	if i < 0 {
-		return nil, errBusiness
+		return nil, forbidden()
 	}
 	before := copies(c.member.rows)
 	r := rows[i]
@@ -376,7 +384,7 @@ func (c *call) change(args map[string]any, pick func(Row) bool, status, sync str
 // revoked consent, and a member whose identity is not proven.
 func (c *call) activate(args map[string]any) (any, *fault) {
 	if !c.member.verified || c.member.provision() == "deny" {
-		return nil, errBusiness
+		return nil, forbidden()
 	}
 	direct := func(r Row) bool {
 		return r.text("integrationType") == "DIRECT_IAS" && (r.text("status") == "EXPIRED" || r.text("status") == "DISCONNECTED")
@@ -412,7 +420,7 @@ func (c *call) oauthURL(args map[string]any) (any, *fault) {
 	id, _ := args["connectionId"].(string)
 	offered := slices.ContainsFunc(c.member.offers, func(o offer) bool { return o.Alias == id })
 	if len(c.member.rowsOf(id, "")) == 0 && !offered {
-		return nil, errMissing
+		return nil, missing()
 	}
 	state := rand.Text()
 	c.s.oauth[state] = oauthState{c.member.id, id, c.s.now().Add(10 * time.Minute)}

@@ -110,9 +110,14 @@ func New(c Config) *Simulator {
 // sources are the places the seeded members have records at.
 func sources() []offer {
 	return []offer{
-		{"river-clinic_fhir", "River Clinic"}, {"hill-hospital_fhir", "Hill Hospital"}, {"lakeside_health", "Lakeside Health"},
-		{"northern-lab_01", "Northern Lab"}, {"oak-street-pharmacy_rx", "Oak Street Pharmacy"}, {"cedar_family-care", "Cedar Family Care"},
-		{"harbor-insurance_plan", "Harbor Insurance"}, {"meadow_pediatrics-1", "Meadow Pediatrics"},
+		{"river-clinic_fhir", "River Clinic"},
+		{"hill-hospital_fhir", "Hill Hospital"},
+		{"lakeside_health", "Lakeside Health"},
+		{"northern-lab_01", "Northern Lab"},
+		{"oak-street-pharmacy_rx", "Oak Street Pharmacy"},
+		{"cedar_family-care", "Cedar Family Care"},
+		{"harbor-insurance_plan", "Harbor Insurance"},
+		{"meadow_pediatrics-1", "Meadow Pediatrics"},
 	}
 }
 

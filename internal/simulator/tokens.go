@@ -38,7 +38,17 @@ func (s *Simulator) jwt(memberID string, life time.Duration, use string) string 
 	return text
 }
 
-var errToken = errors.New("Invalid signature")
+// A tokenFault is why a token is refused, in the words of b.well's FHIR server.
+type tokenFault string
+
+// Error implements error.
+func (f tokenFault) Error() string { return string(f) }
+
+const (
+	errExpired   tokenFault = "Token Expired"
+	errMalformed tokenFault = "Malformed Token"
+	errToken     tokenFault = "Invalid signature"
+)
 
 // whose returns the member a token was issued to. The caller holds the lock.
 func (s *Simulator) whose(text, use string) (*member, error) {
@@ -47,9 +57,9 @@ func (s *Simulator) whose(text, use string) (*member, error) {
 		ParseWithClaims(text, claims, func(*jwt.Token) (any, error) { return s.secret, nil })
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return nil, errors.New("Token Expired")
+		return nil, errExpired
 	case errors.Is(err, jwt.ErrTokenMalformed):
-		return nil, errors.New("Malformed Token")
+		return nil, errMalformed
 	case err != nil || claims["use"] != use:
 		return nil, errToken
 	}
@@ -60,7 +70,7 @@ func (s *Simulator) whose(text, use string) (*member, error) {
 	case m == nil:
 		return nil, errToken
 	case use == "access" && issued <= float64(m.expired.UnixNano()):
-		return nil, errors.New("Token Expired")
+		return nil, errExpired
 	}
 	return m, nil
 }

@@ -1,0 +1,315 @@
+package events
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/binding/spec"
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
+)
+
+// Two kinds of readers meet our messages: those by the CloudEvents binding for
+// NATS, and those by the NATS module of the official Go SDK, which differs from
+// it. Both must find in every message what the fixture says.
+func TestBothReadersFindTheFixture(t *testing.T) {
+	for _, typ := range Types() {
+		t.Run(string(typ), func(t *testing.T) {
+			e := fixtureEvent(t, typ)
+			header, body, err := encode(e, DefaultSource)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want event.Event
+			if err := json.Unmarshal(file(t, "fixtures/"+typ.SchemaFile()), &want); err != nil {
+				t.Fatal(err)
+			}
+			for reader, read := range map[string]func(nats.Header, []byte) (event.Event, error){
+				"the binding's": readByBinding, "the SDK's": readBySDK,
+			} {
+				got, err := read(header, body)
+				if err != nil {
+					t.Fatalf("by %s rules: %v", reader, err)
+				}
+				if err := got.Validate(); err != nil {
+					t.Errorf("by %s rules: %v", reader, err)
+				}
+				if got, want := parse(t, marshal(t, got)), parse(t, marshal(t, want)); !reflect.DeepEqual(got, want) {
+					t.Errorf("by %s rules:\n got %s\nwant %s", reader, marshal(t, got), marshal(t, want))
+				}
+			}
+			ours, err := Decode(header, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(ours, e) {
+				t.Errorf("by our own:\n got %+v\nwant %+v", ours, e)
+			}
+		})
+	}
+}
+
+// readByBinding reads a message as the NATS binding of CloudEvents 1.0 says:
+// the content type of the message decides the mode; names begin with ce-; values
+// are percent-decoded.
+func readByBinding(header nats.Header, body []byte) (event.Event, error) {
+	e := event.New()
+	for name, values := range header {
+		if strings.EqualFold(name, "content-type") && strings.HasPrefix(strings.ToLower(values[0]), "application/cloudevents") {
+			return e, errors.New("this is structured mode")
+		}
+	}
+	for name, values := range header {
+		attribute, ok := strings.CutPrefix(strings.ToLower(name), "ce-")
+		if !ok {
+			continue
+		}
+		value, err := url.PathUnescape(values[0])
+		if err != nil {
+			return e, err
+		}
+		if err := spec.VS.Version("1.0").SetAttribute(e.Context, attribute, value); err != nil {
+			return e, err
+		}
+	}
+	e.DataEncoded = body
+	return e, nil
+}
+
+// readBySDK reads a message as github.com/cloudevents/sdk-go/protocol/nats/v2
+// does, on the SDK's own machinery.
+func readBySDK(header nats.Header, body []byte) (event.Event, error) {
+	e, err := binding.ToEvent(context.Background(), sdkMessage{header, body})
+	if err != nil {
+		return event.Event{}, err
+	}
+	return *e, nil
+}
+
+type sdkMessage struct {
+	header nats.Header
+	body   []byte
+}
+
+func (m sdkMessage) ReadEncoding() binding.Encoding {
+	if m.header.Get("ce-specversion") != "" {
+		return binding.EncodingBinary
+	}
+	return binding.EncodingStructured
+}
+
+func (sdkMessage) ReadStructured(context.Context, binding.StructuredWriter) error {
+	return binding.ErrNotStructured
+}
+
+func (m sdkMessage) ReadBinary(_ context.Context, w binding.BinaryWriter) error {
+	version := spec.WithPrefix("ce-").Version(m.header.Get("ce-specversion"))
+	if version == nil {
+		return errors.New("unknown ce-specversion")
+	}
+	for name, values := range m.header {
+		var err error
+		switch attribute := version.Attribute(name); {
+		case attribute != nil:
+			err = w.SetAttribute(attribute, values[0])
+		case strings.HasPrefix(name, "ce-"):
+			err = w.SetExtension(strings.TrimPrefix(name, "ce-"), values[0])
+		case name == "content-type":
+			err = w.SetAttribute(version.AttributeFromKind(spec.DataContentType), values[0])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return w.SetData(bytes.NewReader(m.body))
+}
+
+func (m sdkMessage) GetAttribute(kind spec.Kind) (spec.Attribute, any) {
+	attribute := spec.WithPrefix("ce-").Version(m.header.Get("ce-specversion")).AttributeFromKind(kind)
+	if attribute == nil || m.header.Get(attribute.PrefixedName()) == "" {
+		return attribute, nil
+	}
+	return attribute, m.header.Get(attribute.PrefixedName())
+}
+
+func (m sdkMessage) GetExtension(name string) any {
+	if v := m.header.Get("ce-" + name); v != "" {
+		return v
+	}
+	return nil
+}
+
+func TestHeaders(t *testing.T) {
+	header, _, err := encode(fixtureEvent(t, PromptOpened), DefaultSource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		lines = append(lines, name+": "+strings.Join(header[name], "|"))
+	}
+	want := `ce-causationid: CAUSE
+ce-correlationid: CONNECTION.1
+ce-dataclassification: restricted
+ce-datacontenttype: application/json
+ce-dataregulation: HIPAA
+ce-dataschema: urn:smartconnect:schema:smartconnect.prompt.opened.v1.json
+ce-expirytime: 2026-03-31T08:15:30Z
+ce-id: ID
+ce-recordedtime: 2026-03-01T08:15:30Z
+ce-sequence: 1
+ce-source: urn:smartconnect:connector
+ce-specversion: 1.0
+ce-subject: MEMBER.CONNECTION
+ce-time: 2026-03-01T08:15:30Z
+ce-type: smartconnect.prompt.opened.v1
+content-type: application/json`
+	e := fixtureEvent(t, PromptOpened)
+	want = strings.NewReplacer("CAUSE", e.CausationID, "MEMBER", string(e.Member), "CONNECTION", e.Part, " ID", " "+e.ID).Replace(want)
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// What a reader who percent-decodes and one who does not, or one who unquotes
+// and one who does not, would read differently may not be written.
+func TestHeadersAreTheSameToEveryReader(t *testing.T) {
+	for _, typ := range Types() {
+		header, _, err := encode(fixtureEvent(t, typ), DefaultSource)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, values := range header {
+			if name != strings.ToLower(name) || len(values) != 1 {
+				t.Errorf("%s: header %s has %d values", typ, name, len(values))
+			}
+			if strings.ContainsFunc(values[0], func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '%' }) {
+				t.Errorf("%s: header %s is %q", typ, name, values[0])
+			}
+		}
+	}
+	for _, c := range []string{" ", "%", `"`, "\n", "\r", "\t", "\x00", "\x7f", "é", "\u2028", "\xff"} {
+		for name, e := range map[string]Event{
+			"ce-id":            {ID: "secret" + c, Type: TaskBaseline, Data: &Task{}},
+			"ce-subject":       {ID: "1", Member: MemberToken("secret" + c), Type: TaskBaseline, Data: &Task{}},
+			"ce-causationid":   {ID: "1", CausationID: "secret" + c, Type: TaskBaseline, Data: &Task{}},
+			"ce-correlationid": {ID: "1", CorrelationID: "secret" + c, Type: TaskBaseline, Data: &Task{}},
+		} {
+			_, _, err := encode(e, DefaultSource)
+			if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%s with %q: %v", name, c, err)
+			}
+		}
+		if _, _, err := encode(Event{ID: "1", Type: TaskBaseline, Data: &Task{}}, "urn:secret"+c); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("source with %q: %v", c, err)
+		}
+	}
+}
+
+func TestDecodeIsTheInverseOfEncode(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := drawEvent(t)
+		header, body, err := encode(e, DefaultSource)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode(header, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, e) {
+			t.Fatalf("\n got %#v %#v\nwant %#v %#v", got, got.Data, e, e.Data)
+		}
+	})
+}
+
+func drawEvent(t *rapid.T) Event {
+	token := rapid.StringMatching(`[a-z2-7]{26}`)
+	maybe := func(g *rapid.Generator[string], label string) string {
+		return rapid.OneOf(rapid.Just(""), g).Draw(t, label)
+	}
+	e := Event{
+		ID: token.Draw(t, "id"), Type: rapid.SampledFrom(Types()).Draw(t, "type"),
+		Sequence: rapid.Uint64Min(1).Draw(t, "sequence"),
+		Time:     drawTime(t), Recorded: drawTime(t),
+		CausationID: maybe(token, "cause"), CorrelationID: maybe(token, "episode"),
+	}
+	if rapid.Bool().Draw(t, "expires") {
+		e.Expires = drawTime(t)
+	}
+	switch e.Type.Kind() {
+	case "storm", "observer":
+	case "source", "silence":
+		e.Part = token.Draw(t, "part")
+	case "connection", "prompt", "recommendation":
+		e.Member, e.Part = MemberToken(token.Draw(t, "member")), token.Draw(t, "part")
+	default:
+		e.Member = MemberToken(token.Draw(t, "member"))
+	}
+	e.Data = newData(e.Type)
+	draw(t, reflect.ValueOf(e.Data).Elem())
+	return e
+}
+
+func drawTime(t *rapid.T) time.Time {
+	return time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanos")).UTC()
+}
+
+// draw fills v, and keeps to what JSON can tell apart: what is left out when
+// empty is never empty but present.
+func draw(t *rapid.T, v reflect.Value) {
+	if v.Type() == reflect.TypeFor[time.Time]() {
+		if rapid.Bool().Draw(t, "time") {
+			v.Set(reflect.ValueOf(drawTime(t)))
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			draw(t, field)
+		}
+	case reflect.Pointer:
+		if rapid.Bool().Draw(t, "there") {
+			v.Set(reflect.New(v.Type().Elem()))
+			draw(t, v.Elem())
+		}
+	case reflect.Slice:
+		if n := rapid.IntRange(0, 3).Draw(t, "length"); n > 0 {
+			v.Set(reflect.MakeSlice(v.Type(), n, n))
+			for i := range n {
+				draw(t, v.Index(i))
+			}
+		}
+	case reflect.Map:
+		if n := rapid.IntRange(0, 3).Draw(t, "length"); n > 0 {
+			v.Set(reflect.MakeMap(v.Type()))
+			for range n {
+				value := reflect.New(v.Type().Elem()).Elem()
+				draw(t, value)
+				v.SetMapIndex(reflect.ValueOf(rapid.String().Draw(t, "key")), value)
+			}
+		}
+	case reflect.String:
+		v.SetString(rapid.String().Draw(t, "word"))
+	case reflect.Bool:
+		v.SetBool(rapid.Bool().Draw(t, "flag"))
+	case reflect.Float64:
+		v.SetFloat(rapid.Float64Range(0, 1).Draw(t, "share"))
+	case reflect.Uint64:
+		v.SetUint(rapid.Uint64().Draw(t, "number"))
+	default:
+		v.SetInt(int64(rapid.Int32().Draw(t, "number")))
+	}
+}

@@ -1,0 +1,285 @@
+package simulator
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+type client struct {
+	t    *testing.T
+	base string
+	now  *time.Time
+	sim  *Simulator
+}
+
+func serve(t *testing.T, members int) *client {
+	t.Helper()
+	now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	s := New(Config{Seed: 1, Members: members, Now: func() time.Time { return now }})
+	srv := httptest.NewServer(s.Handler())
+	t.Cleanup(srv.Close)
+	return &client{t, srv.URL, &now, s}
+}
+
+// do sends a request and returns the status and the body.
+func (c *client) do(method, path, body string, header ...string) (int, string) {
+	c.t.Helper()
+	r, err := http.NewRequestWithContext(c.t.Context(), method, c.base+path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header[header[i]] = []string{header[i+1]}
+	}
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b)
+}
+
+func (c *client) query(token, query string) string {
+	c.t.Helper()
+	body, err := json.Marshal(map[string]string{"query": query})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_, answer := c.do("POST", "/v1/graphql", string(body), "Authorization", "Bearer "+token)
+	return answer
+}
+
+// access logs a member in by token exchange.
+func (c *client) access(m MemberView) (access, refresh string) {
+	c.t.Helper()
+	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {m.IDToken}}
+	_, body := c.do("POST", "/identity/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	var grant struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+	}
+	if json.Unmarshal([]byte(body), &grant) != nil || grant.Access == "" {
+		c.t.Fatalf("exchange: %s", body)
+	}
+	return grant.Access, grant.Refresh
+}
+
+func (c *client) statuses(token string) string {
+	return c.query(token, `{getMemberConnections{integrationType status}}`)
+}
+
+func TestSeedIsDeterministic(t *testing.T) {
+	a, b := serve(t, 5).sim.Members(), serve(t, 5).sim.Members()
+	for i := range a {
+		x, _ := json.Marshal(a[i].Connections)
+		y, _ := json.Marshal(b[i].Connections)
+		if !bytes.Equal(x, y) {
+			t.Errorf("%s\n%s", x, y)
+		}
+		for _, kind := range []string{"PROA", "INDIRECT_IAS", "DIRECT_IAS"} {
+			if !strings.Contains(string(x), `"`+kind+`"`) {
+				t.Errorf("%s has no %s", a[i].ID, kind)
+			}
+		}
+		if len(a[i].Recommendations) == 0 {
+			t.Errorf("%s has no recommendation", a[i].ID)
+		}
+	}
+}
+
+func TestConsentRules(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	var direct string
+	for _, r := range m.Connections {
+		if r.text("integrationType") == "DIRECT_IAS" {
+			direct = r.text("id")
+		}
+	}
+	if got := c.query(token, `mutation{disconnectConnection(connectionId:"`+direct+`"){status}}`); !strings.Contains(got, "DISCONNECTED") {
+		t.Fatal(got)
+	}
+	deny := c.query(token, `mutation{createConsent(consentInput:{status:ACTIVE,provision:{type:DENY},category:[{coding:[{code:"IAS_IMPORT_RECORDS"}]}]}){status provision{type} category{coding{code}}}}`)
+	if !strings.Contains(deny, `"DENY"`) || !strings.Contains(deny, "ias:import:records") {
+		t.Error(deny)
+	}
+	if got := c.statuses(token); !strings.Contains(got, "ACCESS_ENDED") || !strings.Contains(got, `"PROA","status":"CONNECTED"`) {
+		t.Error(got)
+	}
+	if got := c.query(token, `mutation{activateDirectConnection(connectionId:"`+direct+`"){status statusUpdated}}`); !strings.Contains(got, "business-rule") {
+		t.Errorf("activated while consent is revoked: %s", got)
+	}
+	if got := c.query(token, `{tasks{entry{resource{status}}}}`); !strings.Contains(got, "rejected") {
+		t.Error(got)
+	}
+	if err := c.sim.SetConsent(m.ID, "permit"); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.statuses(token); strings.Contains(got, "ACCESS_ENDED") || !strings.Contains(got, "DISCONNECTED") {
+		t.Errorf("what the member disconnected stays so: %s", got)
+	}
+	*c.now = c.now.Add(10 * time.Second)
+	if got := c.query(token, `{tasks{entry{resource{status}}}}`); !strings.Contains(got, "completed") {
+		t.Error(got)
+	}
+	if got := c.query(token, `mutation{activateDirectConnection(connectionId:"`+direct+`"){status statusUpdated}}`); !strings.Contains(got, "CONNECTED") {
+		t.Error(got)
+	}
+}
+
+func TestDeletedRowsAreHidden(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	id := m.Connections[2].text("id")
+	c.query(token, `mutation{deleteConnection(connectionId:"`+id+`"){status}}`)
+	if got := c.query(token, `{getMemberConnections{id}}`); strings.Contains(got, id) {
+		t.Error(got)
+	}
+	if got := c.query(token, `{getMemberConnections(syncStatus:["DATA_DELETED"]){id status}}`); !strings.Contains(got, id) {
+		t.Error(got)
+	}
+}
+
+func TestRefreshRotates(t *testing.T) {
+	c := serve(t, 1)
+	_, first := c.access(c.sim.Members()[0])
+	refresh := func(token string) string {
+		_, body := c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken idToken refreshToken}}","variables":"{}"}`, "refresh_token", token)
+		var a struct {
+			Data struct{ Refresh struct{ RefreshToken string } }
+		}
+		_ = json.Unmarshal([]byte(body), &a)
+		return a.Data.Refresh.RefreshToken
+	}
+	second := refresh(first)
+	if second == "" || second == first {
+		t.Fatal("not rotated")
+	}
+	if refresh(first) != second {
+		t.Error("the previous token stays valid, for the same next one, until that is used")
+	}
+	third := refresh(second)
+	if third == "" || refresh(first) != "" {
+		t.Error("the first use of the new token ends the previous one")
+	}
+}
+
+func TestTokensAreSpoilt(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	if err := c.sim.SetToken(m.ID, TokenChange{Access: "expired"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.statuses(token); !strings.Contains(got, "UNAUTHENTICATED") || strings.Contains(got, `"data"`) {
+		t.Error(got)
+	}
+	*c.now = c.now.Add(time.Second)
+	if fresh, _ := c.access(m); !strings.Contains(c.statuses(fresh), "CONNECTED") {
+		t.Error("a token issued afterwards is refused")
+	}
+}
+
+func TestBrowserLogin(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	id := m.Connections[0].text("id")
+	if err := c.sim.SetConnection(m.ID, id, Row{"status": "EXPIRED"}); err != nil {
+		t.Fatal(err)
+	}
+	var a struct {
+		Data struct {
+			GetOauthUrl struct{ RedirectUrl string } //nolint:revive // b.well's spelling
+		}
+	}
+	_ = json.Unmarshal([]byte(c.query(token, `{getOauthUrl(connectionId:"`+id+`"){redirectUrl}}`)), &a)
+	path := strings.TrimPrefix(a.Data.GetOauthUrl.RedirectUrl, c.base)
+	if status, body := c.do("GET", path, ""); status != 200 || !strings.Contains(body, "Sign in and share") {
+		t.Fatal(status, body)
+	}
+	if status, _ := c.do("POST", path, ""); status != http.StatusSeeOther {
+		t.Error(status)
+	}
+	if c.sim.Members()[0].Connections[0].text("status") != "CONNECTED" {
+		t.Error("not connected after the login")
+	}
+	if status, _ := c.do("POST", path, ""); status != http.StatusGone {
+		t.Errorf("the URL worked twice: %d", status)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	c := serve(t, 1)
+	token, _ := c.access(c.sim.Members()[0])
+	for _, tt := range []struct {
+		faults string
+		status int
+		holds  string
+	}{
+		{`{"status":429}`, 429, "Too Many Requests"},
+		{`{"errorRate":1,"status":503,"retryAfter":3}`, 503, "INTERNAL_SERVER_ERROR"},
+		{`{"status":200}`, 200, "OperationOutcome"},
+		{`{"malformed":"html"}`, 200, "<html>"},
+		{`{"malformed":"empty"}`, 200, ""},
+		{`{"down":true}`, 0, "EOF"},
+		{`{"partial":"tasks"}`, 200, `"path":["tasks"]`},
+		{`{}`, 200, `"CONNECTED"`},
+	} {
+		if status, body := c.do("PUT", "/sim/faults", tt.faults); status != 200 {
+			t.Fatal(body)
+		}
+		status, body := c.do("POST", "/v1/graphql", `{"query":"{getMemberConnections{status} tasks{total}}"}`, "Authorization", "Bearer "+token)
+		if status != tt.status || !strings.Contains(body, tt.holds) {
+			t.Errorf("%s: %d %.200s", tt.faults, status, body)
+		}
+	}
+	for _, bad := range []string{`{"errorRate":2}`, `{"malformed":"odd"}`, `{"latency":3}`, `{"what":1}`, `[`} {
+		if status, body := c.do("PUT", "/sim/faults", bad); status != 400 || !strings.Contains(body, "simulator") {
+			t.Errorf("%s: %d %s", bad, status, body)
+		}
+	}
+}
+
+func TestAnyValueCanBeSet(t *testing.T) {
+	c := serve(t, 0)
+	if err := c.sim.AddMember("ann", nil); err != nil {
+		t.Fatal(err)
+	}
+	c.do("PUT", "/sim/members/ann/connections/x-1", `{"status":"SLEEPY","category":null,"integrationType":null}`)
+	token, _ := c.access(c.sim.Members()[0])
+	if got := c.query(token, `query Q($unused:Int){getMemberConnections{...f __typename}} fragment f on Connection{id s:status category}`); !strings.Contains(got, `"s":"SLEEPY"`) || !strings.Contains(got, `"category":null`) {
+		t.Error(got)
+	}
+	if status, _ := c.do("PUT", "/sim/members/bob/connections/x-1", `{}`); status != 404 {
+		t.Error(status)
+	}
+}
+
+func FuzzGraphQL(f *testing.F) {
+	s := New(Config{Seed: 1, Members: 1})
+	h := s.Handler()
+	for _, seed := range []string{`{"query":"{tasks{total}}"}`, `{"query":"{"}`, `[]`, `{"query":"{a}","variables":7}`, `{"query":"query($a:SearchToken){tasks(code:$a){total}}","variables":{"a":{"value":3}}}`} {
+		f.Add([]byte(seed))
+	}
+	token := s.jwt(s.order[0], time.Hour, "access")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := httptest.NewRequest("POST", "/v1/graphql", bytes.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if !json.Valid(w.Body.Bytes()) {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
+}
