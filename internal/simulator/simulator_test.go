@@ -200,7 +200,7 @@ func TestBrowserLogin(t *testing.T) {
 	}
 	var a struct {
 		Data struct {
-			GetOauthUrl struct{ RedirectUrl string } //nolint:revive // b.well's spelling
+			GetOauthUrl struct{ RedirectUrl string }
 		}
 	}
 	_ = json.Unmarshal([]byte(c.query(token, `{getOauthUrl(connectionId:"`+id+`"){redirectUrl}}`)), &a)
