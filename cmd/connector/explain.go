@@ -18,31 +18,18 @@ type explainCmd struct {
 
 // Run prints the rule that holds for each connection right now.
 func (c explainCmd) Run(ctx context.Context, std streams) error {
-	o, err := c.open(ctx)
+	_, known, asked, err := c.heads(ctx, c.Member)
 	if err != nil {
 		return err
 	}
-	defer o.close()
-	m := o.keys.Tokenizer().Member(c.Member)
-	known, err := o.log.Member(ctx, m)
-	if err != nil {
-		return err
-	}
-	if known.Snapshot == nil {
-		return fmt.Errorf("explain %s: nothing is known of this member", m)
-	}
-	asked, err := o.log.Agenda(ctx, m)
-	if err != nil {
-		return err
-	}
-	verdicts := reconnect.Explain(reconnect.DefaultPolicy(), known.Snapshot, asked.Snapshot, time.Now())
+	verdicts := reconnect.Explain(reconnect.DefaultPolicy(), known, asked, time.Now())
 	if c.JSON {
 		return json.NewEncoder(std.out).Encode(verdicts)
 	}
 	table := tabwriter.NewWriter(std.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "CONNECTION\tSTATUS\tRULE\tREASON\tACTION\tOUTCOME")
 	for _, v := range verdicts {
-		k, _ := known.Snapshot.Connection(v.Connection)
+		k, _ := known.Connection(v.Connection)
 		if c.Connection != "" && k.ConnectionID != c.Connection {
 			continue
 		}

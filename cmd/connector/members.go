@@ -65,6 +65,25 @@ func openMembers(ctx context.Context, js jetstream.JetStream, keys members.Keys,
 	return store, members.NewGrants(store, leases, upstream), leases, nil
 }
 
+// heads reads all that is known and asked of a member; nothing may be asked yet.
+func (k keyed) heads(ctx context.Context, memberID string) (events.MemberToken, *events.Member, *events.Agenda, error) {
+	o, err := k.open(ctx)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	defer o.close()
+	m := o.keys.Tokenizer().Member(memberID)
+	known, err := o.log.Member(ctx, m)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	if known.Snapshot == nil {
+		return "", nil, nil, fmt.Errorf("nothing is known of %s; is the id right, is the member enrolled, has it been polled?", m)
+	}
+	asked, err := o.log.Agenda(ctx, m)
+	return m, known.Snapshot, asked.Snapshot, err
+}
+
 type membersEnrolCmd struct {
 	keyed `embed:""`
 	File  string `name:"file" short:"f" help:"File of JSON lines; - is standard input." default:"-"`
@@ -175,39 +194,26 @@ type membersShowCmd struct {
 
 // Run prints the two heads of a member.
 func (c membersShowCmd) Run(ctx context.Context, std streams) error {
-	o, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	m := o.keys.Tokenizer().Member(c.Member)
-	known, err := o.log.Member(ctx, m)
-	if err != nil {
-		return err
-	}
-	if known.Snapshot == nil {
-		return fmt.Errorf("show %s: nothing is known of this member; is the id right, is the member enrolled, has it been polled?", m)
-	}
-	asked, err := o.log.Agenda(ctx, m)
+	m, known, asked, err := c.heads(ctx, c.Member)
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(std.out).Encode(map[string]any{"member": known.Snapshot, "agenda": asked.Snapshot})
+		return json.NewEncoder(std.out).Encode(map[string]any{"member": known, "agenda": asked})
 	}
-	fmt.Fprintf(std.out, "Member %s\nConsent %s\n", m, orDash(string(known.Snapshot.Effective())))
-	if o := known.Snapshot.Observation; o.Blind() {
+	fmt.Fprintf(std.out, "Member %s\nConsent %s\n", m, orDash(string(known.Effective())))
+	if o := known.Observation; o.Blind() {
 		fmt.Fprintf(std.out, "Not seen since %s: %s\n", o.LostSince.Format("2006-01-02 15:04:05"), o.Reason)
 	}
 	table := tabwriter.NewWriter(std.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "CONNECTION\tTYPE\tSTATUS\tSYNC\tPROMPT")
-	for _, k := range known.Snapshot.Connections {
+	for _, k := range known.Connections {
 		status := orDash(string(k.State.Status))
 		if k.Removed() {
 			status = "removed"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", k.ConnectionID, orDash(string(k.State.IntegrationType)), status,
-			orDash(k.State.SyncStatus), openPrompt(asked.Snapshot, k.Token))
+			orDash(k.State.SyncStatus), openPrompt(asked, k.Token))
 	}
 	return table.Flush()
 }

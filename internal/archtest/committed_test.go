@@ -56,7 +56,7 @@ func TestEverySchemaHasAFixture(t *testing.T) {
 		}
 	}
 	if len(schemas) == 0 {
-		t.Skip("no schema is written yet")
+		t.Error("there is no schema at all")
 	}
 }
 
