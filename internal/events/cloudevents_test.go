@@ -49,6 +49,9 @@ func TestBothReadersFindTheFixture(t *testing.T) {
 					t.Errorf("by %s rules:\n got %s\nwant %s", reader, marshal(t, got), marshal(t, want))
 				}
 			}
+			if got, want := parse(t, marshal(t, e)), parse(t, file(t, "fixtures/"+typ.SchemaFile())); !reflect.DeepEqual(got, want) {
+				t.Errorf("in the JSON format:\n got %s\nwant %s", marshal(t, got), marshal(t, want))
+			}
 			ours, err := Decode(header, body)
 			if err != nil {
 				t.Fatal(err)
