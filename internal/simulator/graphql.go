@@ -32,7 +32,10 @@ func (c *queryCache) load(text string) (*ast.QueryDocument, gqlerror.List) {
 	if c.schema == nil {
 		c.schema = gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: SDL})
 		c.rules = rules.NewDefaultRules()
-		c.rules.RemoveRule(rules.NoUnusedVariablesRule.Name) // the published SDK declares variables it does not use
+		// The published SDK declares variables it does not use, and sends the same
+		// fragment more than once in one document.
+		c.rules.RemoveRule(rules.NoUnusedVariablesRule.Name)
+		c.rules.RemoveRule(rules.UniqueFragmentNamesRule.Name)
 		c.docs = map[string]*ast.QueryDocument{}
 	}
 	if doc := c.docs[text]; doc != nil {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -59,6 +60,8 @@ func (c *call) resolve(field string) resolver {
 	switch field {
 	case "getMemberConnections":
 		return c.connections
+	case "subscriptions":
+		return c.subscriptions
 	case "tasks":
 		return c.tasks
 	case "consents":
@@ -240,6 +243,34 @@ func number(v any) (int, bool) {
 	default:
 		return 0, false
 	}
+}
+
+// subscriptions is how SDK 2.x reads connections: FHIR Subscription resources,
+// the row in extensions, PROA only, no integration type.
+func (c *call) subscriptions(args map[string]any) (any, *fault) {
+	list := []any{}
+	for i, r := range c.rows() {
+		if r.text("integrationType") != "PROA" || r.text("syncStatus") == "DATA_DELETED" {
+			continue
+		}
+		var extensions []any
+		for id, field := range map[string]string{
+			"service_slug": "id", "token-status": "status", "connection_name": "name", "category": "type", "data-connection-status": "syncStatus",
+		} {
+			extensions = append(extensions, map[string]any{"id": id, "url": "https://icanbwell.com/codes/" + id, "valueString": r.text(field)})
+		}
+		extensions = append(extensions, map[string]any{"id": "connection_type", "valueString": "oauth"})
+		list = append(list, map[string]any{
+			"id": "subscription-" + c.member.id + "-" + strconv.Itoa(i), "meta": map[string]any{"source": "https://icanbwell.com/proa"},
+			"subscriptionStatus": []any{map[string]any{
+				"meta": map[string]any{"lastUpdated": r["statusUpdated"]}, "error": r["syncErrors"], "extension": extensions,
+				"notificationEvent": []any{
+					map[string]any{"id": "created-date", "timestamp": r["created"]}, map[string]any{"id": "data-last-updated", "timestamp": r["lastSynced"]},
+				},
+			}},
+		})
+	}
+	return bundle(list, args), nil
 }
 
 func (c *call) tasks(args map[string]any) (any, *fault) {
