@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,7 +123,8 @@ func decode(header nats.Header, body []byte) (Event, error) {
 	if err := e.setTokens(attribute(header, "ce-subject")); err != nil {
 		return Event{}, err
 	}
-	if err := json.Unmarshal(body, e.Data); err != nil {
+	// A body of null would decode to nothing at all.
+	if err := json.Unmarshal(body, e.Data); err != nil || bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
 		// The decoder's own words may quote the body.
 		return Event{}, fmt.Errorf("data of %s is not what its schema says", e.Type)
 	}
@@ -182,7 +184,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 		Regulation    string    `json:"dataregulation"`
 		Data          Data      `json:"data"`
 	}{
-		specVersion, e.ID, DefaultSource, e.Type, e.Tokens(), e.Time, e.Recorded, strconv.FormatUint(e.Sequence, 10),
+		specVersion, e.ID, DefaultSource, e.Type, e.Tokens(), e.Time.UTC(), e.Recorded.UTC(), strconv.FormatUint(e.Sequence, 10),
 		e.CausationID, e.CorrelationID, e.Expires, jsonType, schemaBase + e.Type.SchemaFile(), classification, regulation, e.Data,
 	})
 }

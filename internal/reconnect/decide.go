@@ -439,7 +439,7 @@ func (pl *plan) close(asked *events.Asked, prompt events.Prompt, t events.Type, 
 func (pl *plan) tell(t events.Type, asked events.Asked, prompt events.Prompt, cause string) {
 	pl.told = append(pl.told, events.Event{
 		Type: t, Part: string(asked.Connection), CausationID: cause, Data: &prompt, Expires: asked.ExpiresAt,
-		CorrelationID: fmt.Sprintf("%s.%d", asked.Connection, asked.Episode),
+		CorrelationID: events.EpisodeID(asked.Connection, asked.Episode),
 	})
 }
 
