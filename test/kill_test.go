@@ -273,7 +273,7 @@ func (w *world) audit(ctx context.Context) {
 			w.t.Fatal(err)
 		}
 		fmt.Fprintf(&open, "%s %s\n", msg.Subject(), headers)
-		if kind, _, _ := w.log.Subjects().Parse(msg.Subject()); kind == "timer" || kind == "due" {
+		if kind, _, ok := w.log.Subjects().Parse(msg.Subject()); !ok || kind == "timer" || kind == "due" {
 			continue
 		}
 		e, err := events.Decode(msg.Headers(), msg.Data())

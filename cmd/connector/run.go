@@ -57,7 +57,7 @@ func (c runCmd) Run(ctx context.Context) error {
 	if err := checkTopology(ctx, js, c.topology(c.Replicas), report); err != nil {
 		return err
 	}
-	if err := checkServer(nc); err != nil {
+	if err := checkBroker(ctx, nc, js, log); err != nil {
 		return err
 	}
 	s := service{
@@ -65,29 +65,6 @@ func (c runCmd) Run(ctx context.Context) error {
 		fast: c.Fast, rate: c.Rate, replica: c.Replica,
 	}
 	return s.run(ctx)
-}
-
-// checkServer refuses a server whose atomic batches do not work.
-func checkServer(nc *nats.Conn) error {
-	have := nc.ConnectedServerVersion()
-	if !atLeast(have, topology.MinServer) {
-		return fmt.Errorf("the NATS server is %s, the connector needs %s or newer: older ones refuse its transactions", have, topology.MinServer)
-	}
-	return nil
-}
-
-// atLeast compares versions of three numbers; what is not a number counts as 0.
-func atLeast(have, want string) bool {
-	var h, w [3]int
-	have, _, _ = strings.Cut(have, "-")
-	_, _ = fmt.Sscanf(have, "%d.%d.%d", &h[0], &h[1], &h[2])
-	_, _ = fmt.Sscanf(want, "%d.%d.%d", &w[0], &w[1], &w[2])
-	for i := range h {
-		if h[i] != w[i] {
-			return h[i] > w[i]
-		}
-	}
-	return true
 }
 
 // service is the connector on a connection, as run and dev start it.

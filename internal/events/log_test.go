@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/natstest"
+	"github.com/smartconnect/connector/internal/topology"
 )
 
 func deadline(t *testing.T, d time.Duration) context.Context {
@@ -119,6 +121,97 @@ func TestTimerFires(t *testing.T) {
 	}
 	if md, err := msg.Metadata(); err != nil || md.Timestamp.Before(due) {
 		t.Errorf("fired at %v, want %v or later: %v", md.Timestamp, due, err)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	ctx := deadline(t, 20*time.Second)
+	l, js := natstest.Log(t)
+	s := mustStream(t, js)
+	decider, err := s.Consumer(ctx, "decider")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := l.Probe(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
+	if err != nil || info.State.Msgs != 0 || len(info.State.Subjects) != 0 {
+		t.Errorf("a probe left %v, %v", info.State.Subjects, err)
+	}
+	if info.State.LastSeq == 0 {
+		t.Error("a probe wrote nothing")
+	}
+	if d, err := decider.Info(ctx); err != nil || d.NumPending != 0 || d.Delivered.Consumer != 0 {
+		t.Errorf("the decider was woken: %+v, %v", d, err)
+	}
+}
+
+// What a probe writes runs out by itself if it is cut short, and nobody takes it
+// for an event.
+func TestProbeIsNoEvent(t *testing.T) {
+	ctx := deadline(t, 20*time.Second)
+	l, js := natstest.Log(t)
+	sub, err := js.Conn().SubscribeSync(l.Subjects().All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Probe(ctx); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for range 16 {
+		msg, err := sub.NextMsg(200 * time.Millisecond)
+		if err != nil {
+			break
+		}
+		seen++
+		if ttl := msg.Header.Get("Nats-TTL"); ttl != "1m0s" {
+			t.Errorf("%s lives %q", msg.Subject, ttl)
+		}
+		if kind, m, ok := l.Subjects().Parse(msg.Subject); ok {
+			t.Errorf("%s is read as a %s of %s", msg.Subject, kind, m)
+		}
+		if _, err := events.Decode(msg.Header, msg.Data); !errors.Is(err, events.ErrMalformed) {
+			t.Errorf("%s is read as an event: %v", msg.Subject, err)
+		}
+	}
+	if seen < 10 {
+		t.Errorf("saw %d messages of a probe", seen)
+	}
+}
+
+func TestProbeSaysWhatIsWrong(t *testing.T) {
+	ctx := deadline(t, 60*time.Second)
+	for name, spoil := range map[string]func(*jetstream.StreamConfig){
+		"no atomic publishing":   func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
+		"no message schedules":   func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = false },
+		"no time to live":        func(c *jetstream.StreamConfig) { c.AllowMsgTTL, c.AllowMsgSchedules = false, false },
+		"another prefix":         func(c *jetstream.StreamConfig) { c.Subjects = []string{"elsewhere.>"} },
+		"messages may not be so": func(c *jetstream.StreamConfig) { c.MaxMsgSize = 8 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			js := natstest.JetStream(t)
+			subjects, err := events.NewSubjects("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := topology.Desired(topology.Config{Prefix: subjects.Prefix()})[0].Config
+			spoil(&config)
+			if _, err := js.CreateStream(ctx, config); err != nil {
+				t.Fatal(err)
+			}
+			err = events.NewLog(js, subjects, "").Probe(ctx)
+			if err == nil {
+				t.Fatal("the probe passes")
+			}
+			t.Log(err)
+			if !strings.Contains(err.Error(), "connector topology plan") {
+				t.Errorf("it does not say what to do: %v", err)
+			}
+		})
 	}
 }
 
