@@ -195,6 +195,7 @@ func (s service) readings(p *poller.Poller, leases *poller.Leases) []console.Rea
 	}
 	return []console.Reading{
 		{Name: "connector_members", Help: "Members enrolled.", Read: func() float64 { return float64(p.Stats().Members) }},
+		{Name: "connector_requests_per_second", Help: "Requests to b.well that polling may make right now.", Read: func() float64 { return p.Stats().Rate }},
 		{Name: "connector_shards_held", Help: "Shards this replica polls.", Read: func() float64 { return float64(leases.Held()) }},
 		counter("connector_polls_total", "Polls of members.", func(s poller.Stats) int64 { return s.Polls }),
 		counter("connector_polls_unchanged_total", "Polls that found nothing new.", func(s poller.Stats) int64 { return s.Unchanged }),

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -170,6 +171,9 @@ const (
 	misused codes = "GRAPHQL_VALIDATION_FAILED GRAPHQL_PARSE_FAILED BAD_USER_INPUT " +
 		"INVALID_CLIENT UNAUTHORIZED_CLIENT UNSUPPORTED_GRANT_TYPE INVALID_SCOPE INVALID_TARGET"
 
+	// throttled are those of the passing ones that ask for fewer requests.
+	throttled codes = "429 503 SERVICE_UNAVAILABLE TOO_MANY_REQUESTS THROTTLED"
+
 	refusedIssues codes = "LOGIN"
 	passing       codes = "TRANSIENT TIMEOUT THROTTLED EXCEPTION"
 	lasting       codes = "INVALID NOT-FOUND BUSINESS-RULE"
@@ -239,3 +243,16 @@ var (
 	errTooLarge    = errors.New("the answer is larger than allowed")
 	errNoJSON      = errors.New("the answer is not a JSON object")
 )
+
+// SlowDown reports whether err, as far as b.well said it, means that it gets
+// more requests than it wants, and for how long it asks to be left alone; 0 if
+// it does not say.
+func SlowDown(err error) (wait time.Duration, ok bool) {
+	e, is := errors.AsType[*Error](err)
+	if !is || e.Class != Transient {
+		return 0, false
+	}
+	slow := e.HTTPStatus == http.StatusTooManyRequests || e.HTTPStatus == http.StatusServiceUnavailable ||
+		throttled.in([]string{e.Code})
+	return e.RetryAfter, slow
+}

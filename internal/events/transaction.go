@@ -28,11 +28,12 @@ type Transaction struct {
 	due time.Time
 }
 
-// HeadID returns the event id of the head the transaction writes.
-func (t Transaction) HeadID() string { return t.head.ID }
-
 // Events returns the events of the transaction without its head, numbered.
 func (t Transaction) Events() []Event { return t.events }
+
+// Head returns the head the transaction writes, as an event, and the stream
+// sequence of the one it replaces, 0 if there was none.
+func (t Transaction) Head() (head Event, guard uint64) { return t.head, t.guard }
 
 // Poll makes the transaction of a poll: told and next replace the member head
 // that stands at stream sequence guard (0 for none). The events and the head

@@ -254,6 +254,7 @@ func TestWatch(t *testing.T) {
 	if <-seen {
 		t.Error("gone?")
 	}
+	<-seen // all there were have come
 	if _, _, err := s.Enrol(ctx, Enrolment{ID: "m-1", RefreshToken: secret.New("r")}); err != nil {
 		t.Fatal(err)
 	}

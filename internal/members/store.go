@@ -161,8 +161,9 @@ func (s *Store) List(ctx context.Context) iter.Seq2[Record, error] {
 	}
 }
 
-// Watch calls changed for every member there is, and then whenever one is
-// enrolled anew with other credentials or is gone, until ctx ends. A token that
+// Watch calls changed for every member there is, then with no member, and then
+// whenever one is enrolled anew with other credentials or is gone, until ctx
+// ends. A token that
 // was only rotated is no change.
 func (s *Store) Watch(ctx context.Context, changed func(m events.MemberToken, gone bool)) error {
 	w, err := s.kv.WatchAll(ctx)
@@ -180,6 +181,7 @@ func (s *Store) Watch(ctx context.Context, changed func(m events.MemberToken, go
 			case !ok:
 				return errors.New("watch members: the watch ended")
 			case e == nil:
+				changed("", false)
 				continue
 			case e.Operation() != jetstream.KeyValuePut:
 				delete(seen, e.Key())

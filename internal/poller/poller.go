@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/events"
@@ -28,31 +28,51 @@ type Upstream interface {
 }
 
 // Registry knows who is enrolled. Watch calls changed for every member there
-// is and then for every change, until ctx ends.
+// is, then with no member, then for every change, until ctx ends.
 type Registry interface {
 	Watch(ctx context.Context, changed func(m events.MemberToken, gone bool)) error
 	Identity(ctx context.Context, m events.MemberToken) (memberID, incarnation string, err error)
 	Tokens(m events.MemberToken) bwell.Tokens
 }
 
+// Heads keeps the member heads: an [events.Log].
+type Heads interface {
+	Subjects() events.Subjects
+	Member(ctx context.Context, m events.MemberToken) (events.Head[events.Member], error)
+	Commit(ctx context.Context, t events.Transaction) (events.Stored, error)
+}
+
+// Shards says which members are this replica's to poll: [Leases]. The epoch
+// changes whenever another replica may have polled the member in between.
+// Notify has gained called whenever members may have come to this replica.
+type Shards interface {
+	Holds(m events.MemberToken) (epoch uint64, ok bool)
+	Notify(gained func())
+}
+
 // Config is what a Poller needs. All fields are required unless noted.
 type Config struct {
-	Log       *events.Log
+	Log       Heads
 	Tokenizer events.Tokenizer
 	Registry  Registry
 	Upstream  Upstream
-	Leases    *Leases
+	Leases    Shards
 	Rules     Rules
 	Pace      Pace
 	Workers   int              // polls in flight; default 32
-	Rate      float64          // requests per second over all members; default 10
+	Rate      float64          // ceiling of requests per second over all members; default 10
 	Now       func() time.Time // our clock; default time.Now
+
+	// Blind reports whether b.well cannot be seen at all: then nobody is told
+	// so of single members. May be nil.
+	Blind func() bool
 }
 
 // A Poller polls the members of the shards it holds.
 type Poller struct {
 	Config
-	budget *rate.Limiter
+	budget *budget
+	pulse  pulse
 
 	mu      sync.Mutex
 	members map[events.MemberToken]*member
@@ -63,27 +83,67 @@ type Poller struct {
 }
 
 // Stats counts what a Poller did since it was made.
-type Stats struct{ Members, Polls, Unchanged, Committed, Missed, Failed int64 }
+type Stats struct {
+	Members, Polls, Unchanged, Committed, Missed, Failed int64
+
+	Rate float64 // requests per second allowed right now
+}
 
 // A member is what the poller keeps of one member between polls: caches and
 // suspicions, nothing that could not be lost.
 type member struct {
-	token events.MemberToken
-	at    time.Time // of the next poll
-	index int       // in the queue, -1 if not waiting
-	busy  bool
-	again bool // a look was asked for while one was in flight
+	token  events.MemberToken
+	at     time.Time // of the next poll
+	index  int       // in the queue, -1 if not waiting
+	urgent bool      // somebody waits for it: before all others
+	busy   bool
+	again  bool // a look was asked for while one was in flight
+	news   news // for the next poll
 
+	// What follows is touched by the poll in flight only.
 	memberID, incarnation string
-	epoch                 uint64 // of the lease what follows was learned under
-	known                 bool   // headSeq and fingerprint speak of the head
-	quiet                 bool
-	fingerprint           [16]byte
+	epoch                 uint64       // of the lease what follows was learned under
+	quiet                 bool         // the answer below, come again, is no news
+	digest                bwell.Digest // of its bytes, 0 for unknown
+	fingerprint           [16]byte     // of its meaning
 	memory                memory
 	standing              standing
 	failingSince          time.Time
 	offersAt              time.Time
 	searching             bool
+}
+
+// news is what others tell of a member while a poll may be in flight.
+type news struct {
+	tapped  time.Time // until when the fast tier is to be kept
+	acted   map[events.ConnectionToken]action
+	renewed bool // new credentials, or another incarnation: what we knew may be void
+}
+
+// begin readies m for a poll under a lease.
+func (m *member) begin(epoch uint64) {
+	if m.epoch != epoch {
+		// Another may have written meanwhile: what is known is read again.
+		*m = member{token: m.token, index: -1, news: m.news, epoch: epoch, standing: standing{tapped: m.standing.tapped}}
+	}
+	n := m.news
+	m.news = news{}
+	m.busy, m.urgent = true, false
+	if !n.tapped.IsZero() {
+		m.standing.tapped = n.tapped
+	}
+	if n.renewed {
+		m.memberID, m.quiet, m.standing.failures = "", false, 0
+	}
+	if n.acted != nil {
+		acted := maps.Clone(m.memory.acted)
+		if acted == nil {
+			acted = n.acted
+		} else {
+			maps.Copy(acted, n.acted)
+		}
+		m.memory.acted, m.quiet = acted, false
+	}
 }
 
 // New returns a Poller, or says what is wrong with c.
@@ -104,10 +164,10 @@ func New(c Config) (*Poller, error) {
 		c.Now = time.Now
 	}
 	p := &Poller{
-		Config: c, budget: rate.NewLimiter(rate.Limit(c.Rate), max(1, int(c.Rate))),
+		Config: c, budget: newBudget(c.Rate),
 		members: map[events.MemberToken]*member{}, woken: make(chan struct{}, 1),
 	}
-	c.Leases.changed = p.wake
+	c.Leases.Notify(p.gained)
 	return p, nil
 }
 
@@ -118,17 +178,28 @@ func (p *Poller) Stats() Stats {
 	p.mu.Unlock()
 	return Stats{
 		Members: int64(n), Polls: p.polls.Load(), Unchanged: p.unchanged.Load(),
-		Committed: p.committed.Load(), Missed: p.missed.Load(), Failed: p.failed.Load(),
+		Committed: p.committed.Load(), Missed: p.missed.Load(), Failed: p.failed.Load(), Rate: p.budget.perSecond(),
 	}
 }
+
+// Pulse returns how many polls of the last minute there were, and how many of
+// them failed for reasons that lie with b.well or the way there.
+func (p *Poller) Pulse() (polls, failed int) { return p.pulse.read() }
 
 // Run polls until ctx ends, finishes the polls in flight, and returns nil.
 func (p *Poller) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() {
+		changed := func(m events.MemberToken, gone bool) {
+			if m == "" {
+				p.sweep(ctx)
+				return
+			}
+			p.onMember(m, gone)
+		}
 		for ctx.Err() == nil {
-			if err := p.Registry.Watch(ctx, p.onMember); err != nil && ctx.Err() == nil {
+			if err := p.Registry.Watch(ctx, changed); err != nil && ctx.Err() == nil {
 				zerolog.Ctx(ctx).Error().Err(err).Msg("enrolments not watched, trying again")
 				wait(ctx, time.Second)
 			}
@@ -151,7 +222,7 @@ func (p *Poller) Run(ctx context.Context) error {
 			return nil
 		case slots <- struct{}{}:
 		}
-		if err := p.budget.Wait(ctx); err != nil {
+		if err := p.budget.wait(ctx); err != nil {
 			return nil // asked to stop
 		}
 		work.Go(func() {
@@ -174,10 +245,10 @@ func (p *Poller) Look(m events.MemberToken) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known, ok := p.members[m]
-	if _, held := p.Leases.epoch(shardOf(m)); !ok || !held {
+	if _, held := p.Leases.Holds(m); !ok || !held {
 		return false
 	}
-	known.standing.tapped = p.Now().Add(p.Pace.Tapped)
+	known.news.tapped = p.Now().Add(p.Pace.Tapped)
 	p.soon(known)
 	return true
 }
@@ -187,18 +258,12 @@ func (p *Poller) Look(m events.MemberToken) bool {
 func (p *Poller) Acted(m events.MemberToken, c events.ConnectionToken, s events.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known, ok := p.members[m]
-	if !ok {
-		return
-	}
-	acted := map[events.ConnectionToken]action{c: {s, p.Now()}}
-	for t, a := range known.memory.acted {
-		if t != c {
-			acted[t] = a
+	if known, ok := p.members[m]; ok {
+		if known.news.acted == nil {
+			known.news.acted = map[events.ConnectionToken]action{}
 		}
+		known.news.acted[c] = action{s, p.Now()}
 	}
-	known.memory.acted = acted
-	known.quiet = false
 }
 
 func (p *Poller) onMember(m events.MemberToken, gone bool) {
@@ -213,15 +278,47 @@ func (p *Poller) onMember(m events.MemberToken, gone bool) {
 		delete(p.members, m)
 	case gone:
 	case ok:
-		// New credentials, or another incarnation: what we knew may be void.
-		known.memberID, known.known, known.standing.failures = "", false, 0
+		known.news.renewed = true
 		p.soon(known)
 	default:
 		known = &member{token: m, index: -1}
 		p.members[m] = known
-		// A restart must not ask for everybody at once.
-		p.enqueue(known, p.Now().Add(time.Duration(rand.Float64()*float64(min(p.Pace.Fast, time.Second)))))
+		p.begin(known)
 	}
+}
+
+// begin has a member polled for the first time since a start or since its
+// shard was gained, which must not be for everybody at once. The caller holds
+// the lock.
+func (p *Poller) begin(m *member) {
+	if _, held := p.Leases.Holds(m.token); held && m.index < 0 && !m.busy {
+		p.enqueue(m, p.Now().Add(time.Duration(rand.Float64()*float64(min(p.Pace.Fast, time.Second)))))
+	}
+}
+
+// gained begins with the members of shards that came to this replica.
+func (p *Poller) gained() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.members {
+		p.begin(m)
+	}
+}
+
+// sweep tells how long asking for everybody once takes.
+func (p *Poller) sweep(ctx context.Context) {
+	p.mu.Lock()
+	all, here := len(p.members), 0
+	for m := range p.members {
+		if _, ok := p.Leases.Holds(m); ok {
+			here++
+		}
+	}
+	p.mu.Unlock()
+	takes := time.Duration(float64(here) / p.Rate * float64(time.Second))
+	zerolog.Ctx(ctx).Info().Int("members", all).Int("here", here).Float64("ceiling", p.Rate).
+		Stringer("sweep", takes.Round(time.Millisecond)).Stringer("healthyEvery", p.Pace.Healthy).
+		Msg("polling; asking for everybody once takes as long as a sweep")
 }
 
 // soon moves a member to the front. The caller holds the lock.
@@ -230,6 +327,7 @@ func (p *Poller) soon(m *member) {
 		m.again = true
 		return
 	}
+	m.urgent = true
 	p.enqueue(m, p.Now())
 }
 
@@ -251,8 +349,11 @@ func (p *Poller) wake() {
 	}
 }
 
+// idle bounds how long the scheduler sleeps: the clock may be set meanwhile.
+const idle = time.Minute
+
 // pop takes the member that is due, or says how long to wait for one. Members
-// of other replicas' shards stay in the queue and come up again later.
+// of other replicas' shards leave the queue until their shard is gained.
 func (p *Poller) pop() (*member, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -260,22 +361,18 @@ func (p *Poller) pop() (*member, time.Duration) {
 	for len(p.queue) > 0 {
 		m := p.queue[0]
 		if d := m.at.Sub(now); d > 0 {
-			return nil, min(d, time.Second)
-		}
-		epoch, held := p.Leases.epoch(shardOf(m.token))
-		if !held {
-			m.at = now.Add(min(p.Pace.Fast, time.Second))
-			heap.Fix(&p.queue, 0)
-			continue
+			return nil, min(d, idle)
 		}
 		heap.Pop(&p.queue)
-		m.busy = true
-		if m.epoch != epoch {
-			*m = member{token: m.token, index: -1, busy: true, epoch: epoch, standing: standing{tapped: m.standing.tapped}}
+		epoch, held := p.Leases.Holds(m.token)
+		if !held {
+			m.urgent = false
+			continue
 		}
+		m.begin(epoch)
 		return m, 0
 	}
-	return nil, time.Second
+	return nil, idle
 }
 
 // poll looks at one member and schedules the next look. Nobody else touches m
@@ -284,23 +381,24 @@ func (p *Poller) poll(ctx context.Context, m *member) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	p.polls.Add(1)
-	log := zerolog.Ctx(ctx).With().Str("member", string(m.token)).Logger()
 	err := p.look(ctx, m)
 	now := p.Now()
 	var at time.Time
 	switch {
 	case errors.Is(err, events.ErrMoved):
 		p.missed.Add(1)
-		m.known = false // another writer was here; ask b.well again, an old answer is never compared twice
+		m.quiet = false // another writer was here; ask b.well again, an old answer is never compared twice
 		at = now
 	case err != nil:
 		p.failed.Add(1)
-		m.known = false
+		m.quiet = false
 		at = p.failure(ctx, m, err, now)
-		log.Warn().Err(err).Str("class", m.standing.class.String()).Time("next", at).Msg("poll failed")
+		zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m.token)).
+			Str("class", m.standing.class.String()).Time("next", at).Msg("poll failed")
 	default:
 		m.standing.failures, m.failingSince = 0, time.Time{}
-		at = p.Pace.next(p.stand(m, now), now, rand.Float64())
+		m.standing.fast(now)
+		at = p.Pace.next(m.standing, now, rand.Float64())
 	}
 
 	p.mu.Lock()
@@ -316,17 +414,6 @@ func (p *Poller) poll(ctx context.Context, m *member) {
 	if !at.IsZero() {
 		p.enqueue(m, at)
 	}
-}
-
-// stand returns the standing after a poll that came back.
-func (p *Poller) stand(m *member, now time.Time) standing {
-	s := &m.standing
-	if s.head == nil || !likely(s.head) {
-		s.fastSince = time.Time{}
-	} else if s.fastSince.IsZero() {
-		s.fastSince = now
-	}
-	return *s
 }
 
 // failure counts a failed poll and tells when the member can no longer be seen.
@@ -348,7 +435,7 @@ func (p *Poller) failure(ctx context.Context, m *member, err error, now time.Tim
 		s.class, reason, act = bwell.Auth, "reauthenticate", events.ActSignIn
 	case s.class == bwell.Forbidden:
 		reason = "forbidden"
-	case s.class == bwell.Transient && now.Sub(m.failingSince) >= p.Pace.Unreachable:
+	case s.class == bwell.Transient && now.Sub(m.failingSince) >= p.Pace.Unreachable && !p.blind():
 		reason = "unreachable"
 	}
 	if reason != "" {
@@ -359,6 +446,8 @@ func (p *Poller) failure(ctx context.Context, m *member, err error, now time.Tim
 	}
 	return p.Pace.next(*s, now, rand.Float64())
 }
+
+func (p *Poller) blind() bool { return p.Blind != nil && p.Blind() }
 
 func (p *Poller) lost(ctx context.Context, m *member, reason string, act events.Action) error {
 	if err := p.identify(ctx, m); err != nil {
@@ -379,16 +468,25 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 		return err
 	}
 	tokens := p.Registry.Tokens(m.token)
-	ended := m.standing.head != nil && m.standing.head.Effective() == events.Deny
-	seen, err := bwell.Do(ctx, tokens, func(ctx context.Context, access secret.Value) (bwell.Observation, error) {
-		return p.Upstream.Observe(ctx, access, bwell.Want{NoTasks: ended})
-	})
-	if err != nil {
-		return err
+	want := bwell.Want{NoTasks: m.standing.denied}
+	if m.quiet && p.Now().Before(m.offersAt) {
+		want.Seen = m.digest
 	}
-	offers := p.offers(ctx, m, tokens, seen, ended)
+	seen, err := bwell.Do(ctx, tokens, func(ctx context.Context, access secret.Value) (bwell.Observation, error) {
+		return p.Upstream.Observe(ctx, access, want)
+	})
+	p.learn(err)
+	switch {
+	case err != nil:
+		return err
+	case seen.Same:
+		p.unchanged.Add(1)
+		return nil
+	}
+	offers := p.offers(ctx, m, tokens, seen)
 	fingerprint := seen.Fingerprint()
-	if m.known && m.quiet && offers == nil && fingerprint == m.fingerprint {
+	if m.quiet && offers == nil && fingerprint == m.fingerprint {
+		m.digest = seen.Digest
 		p.unchanged.Add(1)
 		return partial(seen)
 	}
@@ -399,7 +497,7 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	l := look{memberID: m.memberID, incarnation: m.incarnation, head: head.Snapshot, seen: seen, offers: offers, now: p.Now()}
 	f := p.Rules.diff(l, m.memory, p.Tokenizer)
 	if f.askDeleted {
-		deleted, err := bwell.Do(ctx, tokens, p.Upstream.DeletedConnections)
+		deleted, err := extra(ctx, p, tokens, p.Upstream.DeletedConnections)
 		if err != nil {
 			return err
 		}
@@ -413,13 +511,29 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	if next == nil {
 		next = head.Snapshot
 	}
-	m.memory, m.known, m.quiet, m.fingerprint = f.memory, true, f.quiet(), fingerprint
-	if f.next != nil {
-		m.quiet = false // the next look finds out whether this answer is quiet now
-	}
-	m.standing.head, m.standing.wake = next, f.wake
+	// The look after a change finds out whether the same answer is quiet now.
+	m.memory, m.quiet, m.digest, m.fingerprint = f.memory, f.quiet(), seen.Digest, fingerprint
+	m.standing.learn(next)
+	m.standing.wake = f.wake
 	m.standing.suspects = len(f.memory.missing) > 0 || f.memory.consent != nil
 	return partial(seen)
+}
+
+// learn takes what came of a request into account for all that follow.
+func (p *Poller) learn(err error) {
+	p.budget.learn(err)
+	p.pulse.count(bwell.ClassOf(err) == bwell.Transient)
+}
+
+// extra makes a request beside the one that each poll has a budget for.
+func extra[T any](ctx context.Context, p *Poller, tokens bwell.Tokens, ask func(context.Context, secret.Value) (T, error)) (T, error) {
+	if err := p.budget.wait(ctx); err != nil {
+		var none T
+		return none, err
+	}
+	got, err := bwell.Do(ctx, tokens, ask)
+	p.budget.learn(err)
+	return got, err
 }
 
 // partial returns why an answer that came was not whole, so that it is asked
@@ -430,7 +544,7 @@ func partial(seen bwell.Observation) error {
 
 // offers reads the recommendations when a search has just ended, and daily.
 // After consent ended nobody asks for them.
-func (p *Poller) offers(ctx context.Context, m *member, tokens bwell.Tokens, seen bwell.Observation, ended bool) *bwell.List[bwell.Recommendation] {
+func (p *Poller) offers(ctx context.Context, m *member, tokens bwell.Tokens, seen bwell.Observation) *bwell.List[bwell.Recommendation] {
 	searching := false
 	for _, t := range seen.Tasks.Items {
 		searching = searching || t.Status.Value == "ready" || t.Status.Value == "in-progress"
@@ -438,10 +552,10 @@ func (p *Poller) offers(ctx context.Context, m *member, tokens bwell.Tokens, see
 	completed := m.searching && !searching
 	m.searching = searching
 	now := p.Now()
-	if ended || !completed && now.Before(m.offersAt) {
+	if m.standing.denied || !completed && now.Before(m.offersAt) {
 		return nil
 	}
-	list, err := bwell.Do(ctx, tokens, p.Upstream.Recommendations)
+	list, err := extra(ctx, p, tokens, p.Upstream.Recommendations)
 	if err != nil {
 		m.offersAt = now.Add(p.Pace.Retry)
 		return nil // they are no part of whether we see the member
@@ -458,7 +572,7 @@ func (p *Poller) identify(ctx context.Context, m *member) error {
 	if err != nil {
 		return fmt.Errorf("identify: %w", err)
 	}
-	m.memberID, m.incarnation, m.known = id, incarnation, false
+	m.memberID, m.incarnation, m.quiet = id, incarnation, false
 	return nil
 }
 
@@ -495,8 +609,14 @@ func (p *Poller) commit(ctx context.Context, m *member, f finding, guard uint64,
 // queue is a heap of members by the time of their next poll.
 type queue []*member
 
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	if q[i].urgent != q[j].urgent {
+		return q[i].urgent
+	}
+	return q[i].at.Before(q[j].at)
+}
+
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j

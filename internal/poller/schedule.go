@@ -45,16 +45,38 @@ func FastPace() Pace {
 	}
 }
 
-// A standing is what next needs to know of a member.
+// A standing is what next needs to know of a member. It is small: there is one
+// for every member.
 type standing struct {
-	head      *events.Member // nil: never seen
-	class     bwell.Class    // of the last poll's error, none if it came back
-	failures  int            // in a row
-	retry     time.Duration  // what b.well asked us to wait
-	fastSince time.Time      // since when change is likely, zero if it is not
-	wake      time.Time      // when the same answer would mean something else
-	tapped    time.Time      // until when a request to look keeps the fast tier
-	suspects  bool           // rows are missing, or a consent was seen once
+	seen   bool // there is a head, and what follows is what it says
+	likely bool // change is likely
+	alive  bool // something is connected
+	denied bool // IAS consent has ended
+
+	class     bwell.Class   // of the last poll's error, none if it came back
+	failures  int           // in a row
+	retry     time.Duration // what b.well asked us to wait
+	fastSince time.Time     // since when change is likely, zero if it is not
+	wake      time.Time     // when the same answer would mean something else
+	tapped    time.Time     // until when a request to look keeps the fast tier
+	suspects  bool          // rows are missing, or a consent was seen once
+}
+
+// learn takes over what a head says, nil for none.
+func (s *standing) learn(head *events.Member) {
+	s.seen = head != nil
+	if s.seen {
+		s.likely, s.alive, s.denied = likely(head), alive(head), head.Effective() == events.Deny
+	}
+}
+
+// fast notes since when change is likely.
+func (s *standing) fast(now time.Time) {
+	if !s.likely {
+		s.fastSince = time.Time{}
+	} else if s.fastSince.IsZero() {
+		s.fastSince = now
+	}
 }
 
 // next returns when to poll a member again; zero means not before its
@@ -90,13 +112,11 @@ func (p Pace) tier(s standing, now time.Time) time.Duration {
 		return p.Fast
 	case s.suspects:
 		return p.Fast
-	case s.head == nil:
+	case !s.seen:
 		return p.Fast
-	case s.head.Effective() == events.Deny && !likely(s.head):
-		return p.Dead
-	case likely(s.head):
+	case s.likely:
 		return fast(s.fastSince)
-	case !alive(s.head):
+	case s.denied, !s.alive:
 		return p.Dead
 	default:
 		return p.Healthy

@@ -37,9 +37,9 @@ type Leases struct {
 	replica string
 	ttl     time.Duration
 
-	mu      sync.Mutex
-	held    map[int]lease
-	changed func()
+	mu     sync.Mutex
+	held   map[int]lease
+	gained func()
 }
 
 type lease struct {
@@ -50,16 +50,20 @@ type lease struct {
 
 // NewLeases returns the leases that replica, a name of its own, takes part in.
 func NewLeases(js jetstream.JetStream, kv jetstream.KeyValue, replica string, ttl time.Duration) *Leases {
-	return &Leases{js: js, kv: kv, replica: replica, ttl: ttl, held: map[int]lease{}, changed: func() {}}
+	return &Leases{js: js, kv: kv, replica: replica, ttl: ttl, held: map[int]lease{}, gained: func() {}}
 }
 
-// epoch reports whether the shard is held, and since which gain.
-func (l *Leases) epoch(shard int) (uint64, bool) {
+// Holds reports whether this replica polls m, and since which gain of m's
+// shard.
+func (l *Leases) Holds(m events.MemberToken) (epoch uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	got, ok := l.held[shard]
+	got, ok := l.held[shardOf(m)]
 	return got.epoch, ok && time.Now().Before(got.until)
 }
+
+// Notify has gained called whenever a shard was gained. Call it before Run.
+func (l *Leases) Notify(gained func()) { l.gained = gained }
 
 // Held returns how many shards are held.
 func (l *Leases) Held() int {
@@ -173,13 +177,17 @@ func (l *Leases) renew(ctx context.Context, shard int) error {
 	if err != nil {
 		return fmt.Errorf("renew lease of shard %d: %w", shard, err)
 	}
-	l.mu.Lock()
-	if !started.Before(got.until) {
+	lapsed := !started.Before(got.until)
+	if lapsed {
 		got.epoch++ // it had run out: others may have moved the heads meanwhile
 	}
 	got.revision, got.until = ack.Sequence, started.Add(l.ttl)
+	l.mu.Lock()
 	l.held[shard] = got
 	l.mu.Unlock()
+	if lapsed {
+		l.gained()
+	}
 	return nil
 }
 
@@ -198,7 +206,7 @@ func (l *Leases) take(ctx context.Context, shard int) error {
 	l.mu.Lock()
 	l.held[shard] = lease{revision: revision, until: started.Add(l.ttl), epoch: uint64(time.Now().UnixNano())}
 	l.mu.Unlock()
-	l.changed()
+	l.gained()
 	return nil
 }
 
