@@ -1,10 +1,12 @@
 package events
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,22 +42,35 @@ func encode(e Event, source string) (nats.Header, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode %s: %w", e.Type, err)
 	}
+	for _, at := range []time.Time{e.Time, e.Recorded} {
+		if at.IsZero() || at.UTC().Year() < 0 || at.UTC().Year() > 9999 {
+			return nil, nil, fmt.Errorf("encode %s: it has no time, or one that RFC 3339 cannot write", e.Type)
+		}
+	}
+	if e.ID == "" || e.Sequence == 0 {
+		return nil, nil, fmt.Errorf("encode %s: it has no id or no sequence", e.Type)
+	}
+	if err := new(Event{Type: e.Type}).setTokens(e.Tokens()); err != nil {
+		return nil, nil, fmt.Errorf("encode: %w", err)
+	}
 	h := nats.Header{}
 	for name, value := range map[string]string{
 		"ce-specversion":        specVersion,
 		"ce-id":                 e.ID,
-		"ce-source":             source,
+		"ce-source":             cmp.Or(e.Source, source),
 		"ce-type":               string(e.Type),
 		"ce-subject":            e.Tokens(),
 		"ce-time":               stampTime(e.Time),
 		"ce-recordedtime":       stampTime(e.Recorded),
 		"ce-sequence":           strconv.FormatUint(e.Sequence, 10),
+		"ce-partitionkey":       string(e.Member),
 		"ce-dataschema":         schemaBase + e.Type.SchemaFile(),
 		"ce-dataclassification": classification,
 		"ce-dataregulation":     regulation,
 		"ce-causationid":        e.CausationID,
 		"ce-correlationid":      e.CorrelationID,
 		"ce-expirytime":         stampTime(e.Expires),
+		"ce-traceparent":        e.TraceParent,
 		"ce-datacontenttype":    jsonType,
 		"content-type":          jsonType,
 	} {
@@ -96,13 +111,15 @@ func decode(header nats.Header, body []byte) (Event, error) {
 	}
 	e := Event{
 		ID:            attribute(header, "ce-id"),
+		Source:        attribute(header, "ce-source"),
 		Type:          Type(attribute(header, "ce-type")),
 		CausationID:   attribute(header, "ce-causationid"),
 		CorrelationID: attribute(header, "ce-correlationid"),
+		TraceParent:   attribute(header, "ce-traceparent"),
 		Data:          newData(Type(attribute(header, "ce-type"))),
 	}
-	if e.ID == "" {
-		return Event{}, errors.New("no ce-id")
+	if e.ID == "" || e.Source == "" {
+		return Event{}, errors.New("no ce-id, or no ce-source")
 	}
 	if e.Data == nil || !knownType(e.Type) {
 		return Event{}, fmt.Errorf("unknown ce-type %.80q", e.Type)
@@ -123,31 +140,78 @@ func decode(header nats.Header, body []byte) (Event, error) {
 	if err := e.setTokens(attribute(header, "ce-subject")); err != nil {
 		return Event{}, err
 	}
-	// A body of null would decode to nothing at all.
-	if err := json.Unmarshal(body, e.Data); err != nil || bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
+	if err := json.Unmarshal(body, e.Data); err != nil {
 		// The decoder's own words may quote the body.
 		return Event{}, fmt.Errorf("data of %s is not what its schema says", e.Type)
+	}
+	if err := complete(e.Type, e.Data, body); err != nil {
+		return Event{}, err
 	}
 	return e, nil
 }
 
+// complete reports a field that the data of t must have and body has not. To
+// the decoder an absent field and an empty one are the same, to the schema not.
+func complete(t Type, data Data, body []byte) error {
+	var there map[string]json.RawMessage
+	if err := json.Unmarshal(body, &there); err != nil {
+		return fmt.Errorf("data of %s is no object", t)
+	}
+	for name, null := range required(t, data) {
+		switch value, ok := there[name]; {
+		case !ok:
+			return fmt.Errorf("data of %s has no %s", t, name)
+		case !null && string(value) == "null":
+			return fmt.Errorf("data of %s has a %s that is null", t, name)
+		}
+	}
+	return nil
+}
+
+// required yields the names of the fields that the data of t always has, each
+// with whether it may be null.
+func required(t Type, data Data) iter.Seq2[string, bool] {
+	return func(yield func(string, bool) bool) {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(data).Elem()) {
+			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "" || options != "" && !slices.Contains(closing(t), name) {
+				continue
+			}
+			if !yield(name, f.Type.Kind() == reflect.Pointer && options == "") {
+				return
+			}
+		}
+	}
+}
+
+// closing names the fields that only some types of a kind have, and these
+// always.
+func closing(t Type) []string {
+	switch t {
+	case ConnectionExpiring:
+		return []string{"expiresAt"}
+	case PromptResolved:
+		return []string{"closedAt", "downtime"}
+	case PromptWithdrawn, PromptExpired:
+		return []string{"closedAt"}
+	default:
+		return nil
+	}
+}
+
 // setTokens reads the CloudEvents subject back.
 func (e *Event) setTokens(subject string) error {
-	first, second, _ := strings.Cut(subject, ".")
-	switch e.Type.Kind() {
-	case "source", "silence":
-		e.Part = first
-	case "storm", "observer":
-	case "connection", "prompt", "recommendation":
-		if first == "" || second == "" {
-			return fmt.Errorf("ce-subject of %s: want two tokens", e.Type)
-		}
-		e.Member, e.Part = MemberToken(first), second
-	default:
-		if first == "" || second != "" {
-			return fmt.Errorf("ce-subject of %s: want one token", e.Type)
-		}
-		e.Member = MemberToken(first)
+	member, part, ok := about(e.Type.Kind())
+	if !ok {
+		return fmt.Errorf("ce-type %.80q is of no kind of ours", e.Type)
+	}
+	var tokens []string
+	if subject != "" {
+		tokens = strings.Split(subject, ".")
+	}
+	var err error
+	if e.Member, e.Part, err = readTokens(tokens, member, part); err != nil {
+		return fmt.Errorf("ce-subject of %s: %w", e.Type, err)
 	}
 	return nil
 }
@@ -175,16 +239,18 @@ func (e Event) MarshalJSON() ([]byte, error) {
 		Time          time.Time `json:"time"`
 		Recorded      time.Time `json:"recordedtime"`
 		Sequence      string    `json:"sequence"`
+		PartitionKey  string    `json:"partitionkey,omitempty"`
 		CausationID   string    `json:"causationid,omitempty"`
 		CorrelationID string    `json:"correlationid,omitempty"`
 		Expires       time.Time `json:"expirytime,omitzero"`
+		TraceParent   string    `json:"traceparent,omitempty"`
 		ContentType   string    `json:"datacontenttype"`
 		Schema        string    `json:"dataschema"`
 		Class         string    `json:"dataclassification"`
 		Regulation    string    `json:"dataregulation"`
 		Data          Data      `json:"data"`
 	}{
-		specVersion, e.ID, DefaultSource, e.Type, e.Tokens(), e.Time.UTC(), e.Recorded.UTC(), strconv.FormatUint(e.Sequence, 10),
-		e.CausationID, e.CorrelationID, e.Expires, jsonType, schemaBase + e.Type.SchemaFile(), classification, regulation, e.Data,
+		specVersion, e.ID, cmp.Or(e.Source, DefaultSource), e.Type, e.Tokens(), e.Time.UTC(), e.Recorded.UTC(), strconv.FormatUint(e.Sequence, 10),
+		string(e.Member), e.CausationID, e.CorrelationID, e.Expires, e.TraceParent, jsonType, schemaBase + e.Type.SchemaFile(), classification, regulation, e.Data,
 	})
 }

@@ -243,7 +243,7 @@ func least(typ Type) Data {
 	at := time.Unix(0, 0).UTC()
 	switch d := newData(typ).(type) {
 	case *Connection:
-		d.Changed = []string{}
+		fill(d)
 		if typ == ConnectionExpiring {
 			d.ExpiresAt = at
 		}
@@ -265,18 +265,11 @@ func least(typ Type) Data {
 		}
 		return d
 	case *Access:
-		d.Action, d.Connections = ActNone, []AccessConnection{}
-		return d
-	case *Silence:
-		d.Scope = map[string]string{}
-		return d
-	case *Member:
+		d.Action = ActNone
 		fill(d)
 		return d
-	case *Agenda:
-		fillAgenda(d)
-		return d
 	default:
+		fill(d)
 		return d
 	}
 }
@@ -335,6 +328,7 @@ type envelope struct {
 	Time               time.Time       `json:"time"`
 	RecordedTime       time.Time       `json:"recordedtime"`
 	Sequence           string          `json:"sequence"`
+	PartitionKey       MemberToken     `json:"partitionkey"`
 	DataSchema         string          `json:"dataschema"`
 	DataClassification string          `json:"dataclassification"`
 	DataRegulation     string          `json:"dataregulation"`
@@ -342,6 +336,7 @@ type envelope struct {
 	CausationID        string          `json:"causationid"`
 	CorrelationID      string          `json:"correlationid"`
 	ExpiryTime         time.Time       `json:"expirytime"`
+	TraceParent        string          `json:"traceparent"`
 	Data               json.RawMessage `json:"data"`
 }
 
@@ -364,8 +359,9 @@ func fixtureEvent(t *testing.T, typ Type) Event {
 	t.Helper()
 	v := readFixture(t, typ)
 	e := Event{
-		ID: v.ID, Type: v.Type, Time: v.Time, Recorded: v.RecordedTime,
-		CausationID: v.CausationID, CorrelationID: v.CorrelationID, Expires: v.ExpiryTime, Data: newData(typ),
+		ID: v.ID, Type: v.Type, Source: v.Source, Time: v.Time, Recorded: v.RecordedTime,
+		CausationID: v.CausationID, CorrelationID: v.CorrelationID, Expires: v.ExpiryTime,
+		TraceParent: v.TraceParent, Data: newData(typ),
 	}
 	var err error
 	if e.Sequence, err = strconv.ParseUint(v.Sequence, 10, 64); err != nil {

@@ -115,6 +115,10 @@ type Event struct {
 	ID   string
 	Type Type
 
+	// Source names the deployment that says it; empty until the event is
+	// written, which is when its log's source is entered.
+	Source string
+
 	Member MemberToken // empty in judgements over all members
 	Part   string      // the connection, recommendation or source token, where the kind has one
 
@@ -128,6 +132,7 @@ type Event struct {
 	CausationID   string    // the event that led to this one
 	CorrelationID string    // the episode it belongs to
 	Expires       time.Time // when a prompt becomes inert; zero for others
+	TraceParent   string    // W3C trace context of the look that wrote it, if it was traced
 
 	Data Data
 }

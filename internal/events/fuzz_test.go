@@ -30,7 +30,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, version, id, typ, subject, sequence, at, expires, contentType string, body []byte) {
 		header := nats.Header{}
 		for name, value := range map[string]string{
-			"ce-specversion": version, "ce-id": id, "ce-type": typ, "ce-subject": subject, "ce-sequence": sequence,
+			"ce-specversion": version, "ce-id": id, "ce-source": DefaultSource, "ce-type": typ, "ce-subject": subject, "ce-sequence": sequence,
 			"ce-time": at, "ce-recordedtime": at, "ce-expirytime": expires, "ce-datacontenttype": contentType,
 		} {
 			header[name] = []string{value}

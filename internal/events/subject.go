@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -30,6 +31,41 @@ func (s Subjects) Prefix() string { return s.prefix }
 
 // All matches every subject of the stream.
 func (s Subjects) All() string { return s.prefix + ".>" }
+
+// Kinds returns the second words of the types, which are the third words of
+// subjects, in the order of the contract.
+func Kinds() []string {
+	return []string{
+		"connection", "task", "consent", "recommendation", "observation", "member",
+		"prompt", "access", "agenda", "source", "observer", "storm", "silence",
+	}
+}
+
+// about says whether the events of a kind are about a member, and whether about
+// one part: a connection, a recommendation, a source, a silence. These tokens
+// follow the kind in the subject.
+func about(kind string) (member, part, ok bool) {
+	switch kind {
+	case "connection", "recommendation", "prompt":
+		return true, true, true
+	case "task", "consent", "observation", "member", "access", "agenda":
+		return true, false, true
+	case "source", "silence":
+		return false, true, true
+	case "observer", "storm":
+		return false, false, true
+	default:
+		return false, false, false
+	}
+}
+
+// isToken reports whether s can be a token: letters that mean the same in a
+// subject, a header and a URL.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
+	})
+}
 
 // Of returns the subject e travels on.
 func (s Subjects) Of(e Event) string {
@@ -75,15 +111,42 @@ func (s Subjects) Parse(subject string) (kind string, m MemberToken, ok bool) {
 		return "", "", false
 	}
 	words := strings.Split(rest, ".")
+	member, part, ok := about(words[0])
 	switch words[0] {
-	case "connection", "task", "consent", "recommendation", "observation", "member", "prompt", "access", "agenda", "timer", "due":
-		if len(words) < 2 {
-			return "", "", false
-		}
-		return words[0], MemberToken(words[1]), true
-	case "source", "storm", "observer", "silence":
-		return words[0], "", true
-	default:
+	case "timer":
+		member, part, ok = true, true, true
+	case "due":
+		member, ok = true, true
+	}
+	if !ok {
 		return "", "", false
 	}
+	m, _, err := readTokens(words[1:], member, part)
+	return words[0], m, err == nil
+}
+
+// readTokens reads the tokens of a member and of a part, where they should be.
+func readTokens(tokens []string, member, part bool) (m MemberToken, p string, err error) {
+	want := 0
+	if member {
+		want++
+	}
+	if part {
+		want++
+	}
+	if len(tokens) != want {
+		return "", "", fmt.Errorf("%d tokens, want %d", len(tokens), want)
+	}
+	for _, t := range tokens {
+		if !isToken(t) {
+			return "", "", errors.New("a token is no word of a-z, 0-9 and -")
+		}
+	}
+	if member {
+		m, tokens = MemberToken(tokens[0]), tokens[1:]
+	}
+	if part {
+		p = tokens[0]
+	}
+	return m, p, nil
 }

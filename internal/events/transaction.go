@@ -53,7 +53,7 @@ func (s Subjects) Decide(m MemberToken, told []Event, next *Agenda, guard, from 
 	if len(told) == 0 && due.IsZero() {
 		return Transaction{}, fmt.Errorf("decide for %s: an agenda with neither event nor next look", m)
 	}
-	fillAgenda(next)
+	fill(next)
 	t := Transaction{member: m, guard: guard, assert: from, due: due}
 	err := t.compose(s, &next.Book, told, Event{Type: AgendaSnapshot, Data: next}, now)
 	return t, err
@@ -66,9 +66,7 @@ func (t *Transaction) compose(s Subjects, book *Book, told []Event, head Event, 
 		if e.Time.IsZero() {
 			e.Time = now
 		}
-		if c, ok := e.Data.(*Connection); ok && c.Changed == nil {
-			c.Changed = []string{}
-		}
+		fill(e.Data)
 		if err := book.enter(&e, s.Of(e)); err != nil {
 			return err
 		}
@@ -99,27 +97,38 @@ func firstCause(told []Event) string {
 }
 
 // fill turns absent lists into empty ones: readers in other languages are
-// promised arrays.
-func fill(m *Member) {
-	fillBook(&m.Book)
-	if m.Connections == nil {
-		m.Connections = []MemberConnection{}
-	}
-	if m.Recommendations == nil {
-		m.Recommendations = []Recommendation{}
+// promised arrays and objects.
+func fill(d Data) {
+	switch d := d.(type) {
+	case *Connection:
+		list(&d.Changed)
+	case *Access:
+		list(&d.Connections)
+	case *Silence:
+		if d.Scope == nil {
+			d.Scope = map[string]string{}
+		}
+	case *Member:
+		fillBook(&d.Book)
+		list(&d.Connections)
+		list(&d.Recommendations)
+	case *Agenda:
+		fillBook(&d.Book)
+		list(&d.Prompts)
+		list(&d.Asked)
+		list(&d.Pushes)
+		if d.Access != nil && d.Access.Connections == nil {
+			access := *d.Access // the head it was copied from has it too
+			list(&access.Connections)
+			d.Access = &access
+		}
+	default: // has no list that is always there
 	}
 }
 
-func fillAgenda(a *Agenda) {
-	fillBook(&a.Book)
-	if a.Prompts == nil {
-		a.Prompts = []Prompt{}
-	}
-	if a.Asked == nil {
-		a.Asked = []Asked{}
-	}
-	if a.Pushes == nil {
-		a.Pushes = []time.Time{}
+func list[T any](l *[]T) {
+	if *l == nil {
+		*l = []T{}
 	}
 }
 
