@@ -247,7 +247,7 @@ func drawEvent(t *rapid.T) Event {
 	e := Event{
 		ID: token.Draw(t, "id"), Type: rapid.SampledFrom(Types()).Draw(t, "type"),
 		Sequence: rapid.Uint64Min(1).Draw(t, "sequence"),
-		Source: DefaultSource, Time: drawTime(t), Recorded: drawTime(t),
+		Source:   DefaultSource, Time: drawTime(t), Recorded: drawTime(t),
 		CausationID: maybe(token, "cause"), CorrelationID: maybe(token, "episode"),
 	}
 	if rapid.Bool().Draw(t, "expires") {

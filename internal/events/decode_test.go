@@ -31,10 +31,7 @@ func TestDecodeWantsWhatTheSchemaRequires(t *testing.T) {
 			want = append(want, name.(string))
 		}
 		slices.Sort(want)
-		got := map[string]bool{}
-		for name, null := range required(typ, newData(typ)) {
-			got[name] = null
-		}
+		got := maps.Collect(required(typ, newData(typ)))
 		if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, want) {
 			t.Errorf("%s: the decoder wants %q, the schema %q", typ, names, want)
 		}
