@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/smartconnect/connector/internal/acting"
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/console"
 	"github.com/smartconnect/connector/internal/events"
@@ -34,6 +36,7 @@ type runCmd struct {
 	Replicas   int     `help:"Replicas every stream should have." default:"1" enum:"1,3,5"`
 	Fast       bool    `help:"Poll twice a second and confirm within seconds, to try things out."`
 	Rate       float64 `help:"Ceiling of requests to b.well per second." default:"10"`
+	HTTPToken  string  `name:"http-token-file" help:"File of bearer tokens, one a line, that open POST /v1/…; without it these are off." type:"existingfile" placeholder:"FILE"`
 	Replica    string  `help:"Name of this replica; default the host's name and some random letters." placeholder:"NAME"`
 }
 
@@ -45,6 +48,14 @@ func (c runCmd) Run(ctx context.Context) error {
 	keys, err := members.LoadKeys(c.KeyFile)
 	if err != nil {
 		return err
+	}
+	var bearers *acting.Bearers
+	if c.HTTPToken != "" {
+		loaded, err := acting.LoadBearers(c.HTTPToken)
+		if err != nil {
+			return err
+		}
+		bearers = &loaded
 	}
 	nc, js, log, err := c.connect(ctx)
 	if err != nil {
@@ -62,7 +73,7 @@ func (c runCmd) Run(ctx context.Context) error {
 	}
 	s := service{
 		nc: nc, js: js, log: log, keys: keys, bwell: c.BWell, clientKey: secret.New(c.ClientKey), httpListen: c.HTTPListen,
-		fast: c.Fast, rate: c.Rate, replica: c.Replica,
+		bearers: bearers, fast: c.Fast, rate: c.Rate, replica: c.Replica,
 	}
 	return s.run(ctx)
 }
@@ -76,6 +87,7 @@ type service struct {
 	bwell      string
 	clientKey  secret.Value
 	httpListen string
+	bearers    *acting.Bearers // who may call POST /v1/…; nil: nobody
 	fast       bool
 	rate       float64
 	replica    string
@@ -132,7 +144,8 @@ func (s service) run(ctx context.Context) error {
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	acts := reconnect.NewActions(s.log, tokens, actor{client, grants, l})
-	svc, err := serveMicro(ctx, s.nc, acts, store, tokens, l)
+	ask := polls{store, tokens, l}
+	svc, err := serveMicro(ctx, s.nc, acts, store, ask)
 	if err != nil {
 		return err
 	}
@@ -143,7 +156,11 @@ func (s service) run(ctx context.Context) error {
 	g.Go(func() error { return p.Run(ctx) })
 	g.Go(func() error { return decider.Run(ctx) })
 	if s.httpListen != "" {
-		h := console.Handler(s.checks(), s.readings(p, leases))
+		h := http.NewServeMux()
+		h.Handle("/", console.Handler(s.checks(), s.readings(p, leases)))
+		if s.bearers != nil {
+			h.Handle("/v1/", acting.API(*s.bearers, acts, ask.now))
+		}
 		g.Go(func() error {
 			return console.Serve(ctx, s.httpListen, h, func(a net.Addr) {
 				log.Info().Stringer("address", a).Msg("HTTP answers")

@@ -19,10 +19,8 @@ import (
 // stream: requests may carry credentials and are never stored.
 const servicePrefix = "sc.svc.v1"
 
-const badRequest reconnect.Refusal = "bad_request"
-
 // serve answers the micro service's requests until the service is stopped.
-func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, store *members.Store, tokens events.Tokenizer, l looks) (micro.Service, error) {
+func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, store *members.Store, ask polls) (micro.Service, error) {
 	s, err := micro.AddService(nc, micro.Config{
 		Name: "smartconnect-connector", Version: "1.0.0",
 		Description: "start prompts, enrol members, poll a member now",
@@ -33,7 +31,7 @@ func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, sto
 	for name, handle := range map[string]func(context.Context, micro.Request){
 		"prompt.start": acts.Handle,
 		"member.enrol": func(ctx context.Context, r micro.Request) { enrolRequest(ctx, r, store) },
-		"member.poll":  func(ctx context.Context, r micro.Request) { pollRequest(ctx, r, tokens, l) },
+		"member.poll":  func(ctx context.Context, r micro.Request) { pollRequest(ctx, r, ask) },
 	} {
 		// Handlers of a subscription run one after the other; a slow b.well must
 		// not hold the next member up.
@@ -71,21 +69,38 @@ func (e enrolment) enrol(ctx context.Context, store *members.Store) (members.Rec
 func enrolRequest(ctx context.Context, r micro.Request, store *members.Store) {
 	var e enrolment
 	if err := json.Unmarshal(r.Data(), &e); err != nil || e.ID == "" {
-		reconnect.Answer(ctx, r, nil, badRequest)
+		reconnect.Answer(ctx, r, nil, reconnect.BadRequest)
 		return
 	}
 	record, created, err := e.enrol(ctx, store)
 	reconnect.Answer(ctx, r, map[string]any{"member": record.Token, "created": created}, err)
 }
 
-func pollRequest(ctx context.Context, r micro.Request, tokens events.Tokenizer, l looks) {
+func pollRequest(ctx context.Context, r micro.Request, ask polls) {
 	var q struct {
 		MemberID string `json:"memberId"`
 	}
 	if err := json.Unmarshal(r.Data(), &q); err != nil || q.MemberID == "" {
-		reconnect.Answer(ctx, r, nil, badRequest)
+		reconnect.Answer(ctx, r, nil, reconnect.BadRequest)
 		return
 	}
-	err := l.ask(ctx, lookRequest{Member: tokens.Member(q.MemberID)})
-	reconnect.Answer(ctx, r, map[string]bool{"asked": true}, err)
+	reconnect.Answer(ctx, r, map[string]bool{"asked": true}, ask.now(ctx, q.MemberID))
+}
+
+// polls asks for looks at members by their ids.
+type polls struct {
+	store  *members.Store
+	tokens events.Tokenizer
+	looks  looks
+}
+
+// now has a member polled at once.
+func (p polls) now(ctx context.Context, memberID string) error {
+	m := p.tokens.Member(memberID)
+	if _, err := p.store.Get(ctx, m); errors.Is(err, members.ErrNotEnrolled) {
+		return fmt.Errorf("%w: %w", reconnect.NotFound, err)
+	} else if err != nil {
+		return err
+	}
+	return p.looks.ask(ctx, lookRequest{Member: m})
 }

@@ -39,6 +39,7 @@ var may = map[string][]string{
 	"internal/members":       {"internal/bwell", "internal/events", "internal/secret", "nats.go", "zerolog", "x/sync"},
 	"internal/poller":        {"internal/bwell", "internal/events", "internal/members", "internal/secret", "backoff", "nats.go", "zerolog", "x/time"},
 	"internal/reconnect":     {"internal/events", "internal/secret", "nats.go", "zerolog", "x/time"},
+	"internal/acting":        {"internal/reconnect", "zerolog"},
 	"internal/simulator":     {"gqlparser", "golang-jwt"},
 	"internal/topology":      {"nats.go"},
 	"internal/console":       {"internal/events", "prometheus", "zerolog"},

@@ -73,7 +73,11 @@ func Serve(ctx context.Context, listen string, h http.Handler, listening func(ne
 		return fmt.Errorf("listen for HTTP: %w", err)
 	}
 	listening(l.Addr())
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		// Handlers find the logger of ctx; a stop lets them finish.
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
 	stop := context.AfterFunc(ctx, func() {
 		// The context that ended is the reason to stop; it cannot bound the stop.
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

@@ -23,6 +23,7 @@ type Refusal string
 
 // The refusals.
 const (
+	BadRequest       Refusal = "bad_request"
 	NotFound         Refusal = "not_found"
 	StalePrompt      Refusal = "stale_prompt"
 	ConsentEnded     Refusal = "consent_ended"
@@ -36,8 +37,10 @@ const (
 // Error implements error.
 func (r Refusal) Error() string {
 	switch r {
+	case BadRequest:
+		return "the request is not understood; mend it before trying again"
 	case NotFound:
-		return "there is no such prompt or offer"
+		return "there is no such prompt, offer or member"
 	case StalePrompt:
 		return "the prompt is closed, or the connection is no longer broken"
 	case ConsentEnded:
@@ -108,30 +111,80 @@ func NewActions(log *events.Log, tokens events.Tokenizer, actor Actor) *Actions 
 // prompt, and then mints an OAuth URL or activates. Nothing is cached and the
 // URL is kept nowhere. An error is a [Refusal], or wraps one.
 func (a *Actions) Start(ctx context.Context, r StartRequest) (Started, error) {
+	if !wellFormed(r.PromptID + r.OfferID) {
+		return Started{}, NotFound
+	}
+	if !a.allowed(r.PromptID + r.OfferID) {
+		return Started{}, TooMany
+	}
+	m, err := a.owner(ctx, r)
+	if err != nil {
+		return Started{}, err
+	}
+	head, err := a.log.Member(ctx, m)
+	if err != nil {
+		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+	}
+	if head.Snapshot == nil {
+		return Started{}, NotFound
+	}
+	if r.PromptID == "" {
+		return a.startOffer(ctx, m, head.Snapshot, r.OfferID)
+	}
+	return a.startPrompt(ctx, m, head.Snapshot, r.PromptID)
+}
+
+// Prompt returns the open prompt that r names, without asking b.well anything.
+// An error is a [Refusal], or wraps one.
+func (a *Actions) Prompt(ctx context.Context, r StartRequest) (events.Prompt, error) {
+	if r.PromptID == "" || !wellFormed(r.PromptID) {
+		return events.Prompt{}, NotFound
+	}
+	m, err := a.owner(ctx, r)
+	if err != nil {
+		return events.Prompt{}, err
+	}
+	return a.open(ctx, m, r.PromptID)
+}
+
+// wellFormed reports whether id could be a prompt's or an offer's. What could
+// not is not asked for: it may be as long as a request, and hold anything.
+func wellFormed(id string) bool {
+	return len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789.") == ""
+}
+
+// owner returns whose prompt or offer r names.
+func (a *Actions) owner(ctx context.Context, r StartRequest) (events.MemberToken, error) {
 	kind, part := "prompt", r.PromptID
 	if r.PromptID == "" {
 		kind, part = "recommendation", r.OfferID
 	} else if i := strings.LastIndexByte(part, '.'); i >= 0 {
 		part = part[:i]
 	}
-	if !a.allowed(r.PromptID + r.OfferID) {
-		return Started{}, TooMany
-	}
 	m, err := a.log.Owner(ctx, kind, part)
 	if err != nil {
-		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+		return "", fmt.Errorf("%w: %w", Upstream, err)
 	}
 	if m == "" || r.MemberID != "" && a.tokens.Member(r.MemberID) != m {
-		return Started{}, NotFound
+		return "", NotFound
 	}
-	head, err := a.log.Member(ctx, m)
-	if err != nil || head.Snapshot == nil {
-		return Started{}, errors.Join(NotFound, err)
+	return m, nil
+}
+
+// open returns the open prompt of m with an id.
+func (a *Actions) open(ctx context.Context, m events.MemberToken, promptID string) (events.Prompt, error) {
+	agenda, err := a.log.Agenda(ctx, m)
+	if err != nil {
+		return events.Prompt{}, fmt.Errorf("%w: %w", Upstream, err)
 	}
-	if r.PromptID == "" {
-		return a.startOffer(ctx, m, head.Snapshot, r.OfferID)
+	if agenda.Snapshot == nil {
+		return events.Prompt{}, NotFound
 	}
-	return a.startPrompt(ctx, m, head.Snapshot, r.PromptID)
+	prompt, ok := agenda.Snapshot.Open(promptID)
+	if !ok {
+		return events.Prompt{}, StalePrompt
+	}
+	return prompt, nil
 }
 
 func (a *Actions) startOffer(ctx context.Context, m events.MemberToken, known *events.Member, offerID string) (Started, error) {
@@ -144,16 +197,9 @@ func (a *Actions) startOffer(ctx context.Context, m events.MemberToken, known *e
 }
 
 func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *events.Member, promptID string) (Started, error) {
-	agenda, err := a.log.Agenda(ctx, m)
+	prompt, err := a.open(ctx, m, promptID)
 	if err != nil {
-		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
-	}
-	if agenda.Snapshot == nil {
-		return Started{}, NotFound
-	}
-	prompt, ok := agenda.Snapshot.Open(promptID)
-	if !ok {
-		return Started{}, StalePrompt
+		return Started{}, err
 	}
 	now, found, err := a.actor.Connection(ctx, m, prompt.ConnectionID, prompt.IntegrationType)
 	switch {
@@ -234,7 +280,7 @@ func (a *Actions) Handle(ctx context.Context, req micro.Request) {
 	defer cancel()
 	var r StartRequest
 	if err := json.Unmarshal(req.Data(), &r); err != nil || (r.PromptID == "") == (r.OfferID == "") {
-		Answer(ctx, req, nil, fmt.Errorf("%w: want JSON with promptId or offerId", Refusal("bad_request")))
+		Answer(ctx, req, nil, fmt.Errorf("%w: want JSON with promptId or offerId", BadRequest))
 		return
 	}
 	started, err := a.Start(ctx, r)
