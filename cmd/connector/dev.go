@@ -91,7 +91,7 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	fmt.Fprintf(std.out, "NATS %s · b.well (simulated) http://%s · http://%s/metrics · key file %s\nCtrl-C ends it.\n\n",
 		server.URL(), simAt, c.HTTPListen, keyPath)
 	g.Go(func() error { return enrolSimulated(ctx, sim, store) })
-	g.Go(func() error { return feed{std.out, sim}.run(ctx, js, log.Subjects()) })
+	g.Go(func() error { return feed{std.out, sim}.run(ctx, js, log) })
 	if c.Story {
 		g.Go(func() error { return simulator.Story{Simulator: sim, Seed: c.Seed}.Run(ctx) })
 	}

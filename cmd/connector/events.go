@@ -31,7 +31,7 @@ func (c eventsTailCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer nc.Close()
-	return tail(ctx, js, log.Subjects(), c.Since, func(e events.Event) error {
+	return tail(ctx, js, log, c.Since, func(e events.Event) error {
 		if c.Type != "" && string(e.Type) != c.Type || !c.Heads && isHead(e) {
 			return nil
 		}
@@ -49,10 +49,15 @@ func isHead(e events.Event) bool {
 
 // tail calls each for every event from since ago on, until ctx ends. Messages
 // that are no events, timers and fired ones, are passed over.
-func tail(ctx context.Context, js jetstream.JetStream, subjects events.Subjects, since time.Duration, each func(events.Event) error) error {
+func tail(ctx context.Context, js jetstream.JetStream, log *events.Log, since time.Duration, each func(events.Event) error) error {
+	subjects := log.Subjects()
 	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subjects.All()}, DeliverPolicy: jetstream.DeliverNewPolicy}
 	if since > 0 {
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, new(time.Now().Add(-since))
+		clock := events.NewClock(log, nil)
+		if err := clock.Measure(ctx); err != nil {
+			return err
+		}
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, new(clock.Now().Add(-since))
 	}
 	consumer, err := js.OrderedConsumer(ctx, events.Stream, config)
 	if err != nil {

@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"text/tabwriter"
-	"time"
 
 	"github.com/smartconnect/connector/internal/reconnect"
 )
@@ -18,11 +19,21 @@ type explainCmd struct {
 
 // Run prints the rule that holds for each connection right now.
 func (c explainCmd) Run(ctx context.Context, std streams) error {
-	_, known, asked, err := c.heads(ctx, c.Member)
+	at, err := c.standing(ctx, c.Member)
 	if err != nil {
 		return err
 	}
-	verdicts := reconnect.Explain(reconnect.DefaultPolicy(), known, asked, time.Now())
+	known := at.known
+	verdicts := reconnect.Explain(reconnect.DefaultPolicy(), known, at.asked, at.now)
+	if c.Connection != "" {
+		verdicts = slices.DeleteFunc(verdicts, func(v reconnect.Verdict) bool {
+			k, _ := known.Connection(v.Connection)
+			return k.ConnectionID != c.Connection
+		})
+		if len(verdicts) == 0 {
+			return errors.New("explain: the member has no connection of that id; see: connector members show")
+		}
+	}
 	if c.JSON {
 		return json.NewEncoder(std.out).Encode(verdicts)
 	}
@@ -30,9 +41,6 @@ func (c explainCmd) Run(ctx context.Context, std streams) error {
 	fmt.Fprintln(table, "CONNECTION\tSTATUS\tRULE\tREASON\tACTION\tOUTCOME")
 	for _, v := range verdicts {
 		k, _ := known.Connection(v.Connection)
-		if c.Connection != "" && k.ConnectionID != c.Connection {
-			continue
-		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\n", k.ConnectionID, orDash(string(k.State.Status)), v.Row, v.Reason, v.Action, v.Outcome)
 	}
 	return table.Flush()

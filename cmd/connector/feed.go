@@ -19,8 +19,8 @@ type feed struct {
 	sim *simulator.Simulator
 }
 
-func (f feed) run(ctx context.Context, js jetstream.JetStream, subjects events.Subjects) error {
-	return tail(ctx, js, subjects, time.Minute, func(e events.Event) error {
+func (f feed) run(ctx context.Context, js jetstream.JetStream, log *events.Log) error {
+	return tail(ctx, js, log, time.Minute, func(e events.Event) error {
 		line := f.line(e)
 		if line == "" {
 			return nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"text/tabwriter"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -65,23 +66,38 @@ func openMembers(ctx context.Context, js jetstream.JetStream, keys members.Keys,
 	return store, members.NewGrants(store, leases, upstream), leases, nil
 }
 
-// heads reads all that is known and asked of a member; nothing may be asked yet.
-func (k keyed) heads(ctx context.Context, memberID string) (events.MemberToken, *events.Member, *events.Agenda, error) {
+// standing is all that is known and asked of a member at one time, which is the
+// broker's. Nothing may be asked yet.
+type standing struct {
+	member events.MemberToken
+	known  *events.Member
+	asked  *events.Agenda
+	now    time.Time
+}
+
+func (k keyed) standing(ctx context.Context, memberID string) (standing, error) {
 	o, err := k.open(ctx)
 	if err != nil {
-		return "", nil, nil, err
+		return standing{}, err
 	}
 	defer o.close()
 	m := o.keys.Tokenizer().Member(memberID)
 	known, err := o.log.Member(ctx, m)
 	if err != nil {
-		return "", nil, nil, err
+		return standing{}, err
 	}
 	if known.Snapshot == nil {
-		return "", nil, nil, fmt.Errorf("nothing is known of %s; is the id right, is the member enrolled, has it been polled?", m)
+		return standing{}, fmt.Errorf("nothing is known of %s; is the id right, is the member enrolled, has it been polled?", m)
 	}
 	asked, err := o.log.Agenda(ctx, m)
-	return m, known.Snapshot, asked.Snapshot, err
+	if err != nil {
+		return standing{}, err
+	}
+	clock := events.NewClock(o.log, nil)
+	if err := clock.Measure(ctx); err != nil {
+		return standing{}, err
+	}
+	return standing{m, known.Snapshot, asked.Snapshot, clock.Now()}, nil
 }
 
 type membersEnrolCmd struct {
@@ -194,14 +210,15 @@ type membersShowCmd struct {
 
 // Run prints the two heads of a member.
 func (c membersShowCmd) Run(ctx context.Context, std streams) error {
-	m, known, asked, err := c.heads(ctx, c.Member)
+	at, err := c.standing(ctx, c.Member)
 	if err != nil {
 		return err
 	}
+	known, asked := at.known, at.asked
 	if c.JSON {
 		return json.NewEncoder(std.out).Encode(map[string]any{"member": known, "agenda": asked})
 	}
-	fmt.Fprintf(std.out, "Member %s\nConsent %s\n", m, orDash(string(known.Effective())))
+	fmt.Fprintf(std.out, "Member %s\nConsent %s\n", at.member, orDash(string(known.Effective())))
 	if o := known.Observation; o.Blind() {
 		fmt.Fprintf(std.out, "Not seen since %s: %s\n", o.LostSince.Format("2006-01-02 15:04:05"), o.Reason)
 	}

@@ -91,8 +91,9 @@ type service struct {
 	fast       bool
 	rate       float64
 	replica    string
-	listening  func(net.Addr) // told where HTTP answers; may be nil
-	ready      func()         // told when everything is wired; may be nil
+	now        func() time.Time // this machine's clock; nil for time.Now
+	listening  func(net.Addr)   // told where HTTP answers; may be nil
+	ready      func()           // told when everything is wired; may be nil
 }
 
 // leaseTTL is how long a replica that died keeps its members unpolled.
@@ -118,20 +119,24 @@ func (s service) run(ctx context.Context) error {
 		host, _ := os.Hostname()
 		s.replica = strings.Map(safe, host) + "-" + rand.Text()[:6]
 	}
-	leases := poller.NewLeases(s.js, leaseBucket, s.replica, leaseTTL)
-	p, err := poller.New(poller.Config{
-		Log: s.log, Tokenizer: tokens, Registry: registry{store, grants}, Upstream: client, Leases: leases,
-		Rules: rules, Pace: pace, Rate: s.rate,
-	})
-	if err != nil {
-		return err
-	}
 	durable, err := s.js.Consumer(ctx, topology.Events, topology.Decider)
 	if err != nil {
 		return fmt.Errorf("decider's consumer: %w", err)
 	}
+	w := &watch{clock: events.NewClock(s.log, s.now), durable: durable}
+	if err := w.measure(ctx); err != nil { // nobody may decide on a clock that was never compared
+		return err
+	}
+	leases := poller.NewLeases(s.js, leaseBucket, s.replica, leaseTTL)
+	p, err := poller.New(poller.Config{
+		Log: s.log, Tokenizer: tokens, Registry: registry{store, grants}, Upstream: client, Leases: leases,
+		Rules: rules, Pace: pace, Rate: s.rate, Now: w.clock.Now,
+	})
+	if err != nil {
+		return err
+	}
 	decider, err := reconnect.New(reconnect.Config{
-		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Policy: policy,
+		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Policy: policy, Now: w.clock.Now,
 	})
 	if err != nil {
 		return err
@@ -152,12 +157,13 @@ func (s service) run(ctx context.Context) error {
 	defer func() { _ = svc.Stop() }()
 
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.Run(ctx) })
 	g.Go(func() error { return leases.Run(ctx) })
 	g.Go(func() error { return p.Run(ctx) })
 	g.Go(func() error { return decider.Run(ctx) })
 	if s.httpListen != "" {
 		h := http.NewServeMux()
-		h.Handle("/", console.Handler(s.checks(), s.readings(p, leases)))
+		h.Handle("/", console.Handler(s.checks(), s.readings(p, leases, w)))
 		if s.bearers != nil {
 			h.Handle("/v1/", acting.API(*s.bearers, acts, ask.now))
 		}
@@ -206,9 +212,12 @@ func (s service) checks() []console.Check {
 	}
 }
 
-func (s service) readings(p *poller.Poller, leases *poller.Leases) []console.Reading {
+func (s service) readings(p *poller.Poller, leases *poller.Leases, w *watch) []console.Reading {
 	counter := func(name, help string, read func(poller.Stats) int64) console.Reading {
 		return console.Reading{Name: name, Help: help, Counter: true, Read: func() float64 { return float64(read(p.Stats())) }}
+	}
+	logged := func(name, help string, read func(events.Stats) int64) console.Reading {
+		return console.Reading{Name: name, Help: help, Counter: true, Read: func() float64 { return float64(read(s.log.Stats())) }}
 	}
 	return []console.Reading{
 		{Name: "connector_members", Help: "Members enrolled.", Read: func() float64 { return float64(p.Stats().Members) }},
@@ -219,7 +228,13 @@ func (s service) readings(p *poller.Poller, leases *poller.Leases) []console.Rea
 		counter("connector_polls_committed_total", "Polls that wrote a change.", func(s poller.Stats) int64 { return s.Committed }),
 		counter("connector_polls_missed_total", "Polls overtaken by another writer.", func(s poller.Stats) int64 { return s.Missed }),
 		counter("connector_polls_failed_total", "Polls that did not come back whole.", func(s poller.Stats) int64 { return s.Failed }),
-		{Name: "connector_transactions_total", Help: "Transactions stored.", Counter: true, Read: func() float64 { return float64(s.log.Stats().Transactions) }},
-		{Name: "connector_transactions_missed_total", Help: "Transactions refused since a head had moved.", Counter: true, Read: func() float64 { return float64(s.log.Stats().Missed) }},
+		logged("connector_transactions_total", "Transactions stored.", func(s events.Stats) int64 { return s.Transactions }),
+		logged("connector_transactions_missed_total", "Transactions refused since a head had moved.", func(s events.Stats) int64 { return s.Missed }),
+		logged("connector_transactions_recognised_total", "Transactions found stored after their outcome was unknown.", func(s events.Stats) int64 { return s.Recognised }),
+		logged("connector_batches_total", "Batches stored; each holds the transactions of one moment.", func(s events.Stats) int64 { return s.Batches }),
+		{Name: "connector_decider_pending", Help: "Triggers the decider was not yet given, of all replicas.", Read: func() float64 { return float64(w.pending.Load()) }},
+		{Name: "connector_decider_unacknowledged", Help: "Triggers the decider was given and has not settled, of all replicas.", Read: func() float64 { return float64(w.unacknowledged.Load()) }},
+		{Name: "connector_decider_redelivered", Help: "Unsettled triggers that were given more than once, of all replicas.", Read: func() float64 { return float64(w.redelivered.Load()) }},
+		{Name: "connector_clock_offset_seconds", Help: "By how much the broker's clock is ahead of this machine's.", Read: func() float64 { return w.clock.Offset().Seconds() }},
 	}
 }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/smartconnect/connector/internal/events"
+)
+
+const (
+	// watchEvery is how often the broker is asked for its time and for how far
+	// the decider is behind.
+	watchEvery = 15 * time.Second
+
+	// clockOff is from what difference on operators hear of it. We correct for
+	// any; other programs on this machine, or the servers among themselves, may
+	// not.
+	clockOff = 5 * time.Second
+)
+
+// A watch keeps an eye on the broker: on its clock, and on how far the decider
+// is behind.
+type watch struct {
+	clock   *events.Clock
+	durable jetstream.Consumer
+
+	pending, unacknowledged, redelivered atomic.Int64
+	off                                  bool // said that the clock is off
+}
+
+// Run watches until ctx ends.
+func (w *watch) Run(ctx context.Context) error {
+	for {
+		w.once(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+func (w *watch) once(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, watchEvery)
+	defer cancel()
+	log := zerolog.Ctx(ctx)
+	if err := w.measure(ctx); err != nil && ctx.Err() == nil {
+		log.Warn().Err(err).Msg("clock not measured, the last offset stands")
+	}
+	info, err := w.durable.Info(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			log.Warn().Err(err).Msg("decider's consumer not read")
+		}
+		return
+	}
+	w.pending.Store(int64(min(info.NumPending, 1<<62)))
+	w.unacknowledged.Store(int64(info.NumAckPending))
+	w.redelivered.Store(int64(info.NumRedelivered))
+}
+
+// measure measures the clock and says when it goes wrong, and when it is right
+// again, once each.
+func (w *watch) measure(ctx context.Context) error {
+	if err := w.clock.Measure(ctx); err != nil {
+		return err
+	}
+	off := w.clock.Offset().Abs() > clockOff
+	if off != w.off {
+		w.off = off
+		e := zerolog.Ctx(ctx).Info()
+		text := "clock agrees with the broker's again"
+		if off {
+			e = zerolog.Ctx(ctx).Warn()
+			text = "clock differs from the broker's; it is corrected here, but should be mended on the machine that is wrong"
+		}
+		e.Dur("offset", w.clock.Offset()).Msg(text)
+	}
+	return nil
+}
