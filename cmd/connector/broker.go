@@ -19,10 +19,18 @@ import (
 
 // broker says how to reach NATS. Its flags are the same in every command.
 type broker struct {
-	NATS    string `name:"nats" help:"NATS servers, joined by commas." default:"nats://127.0.0.1:4222" placeholder:"URL"`
+	NATS    string `name:"nats" help:"NATS servers, joined by commas." default:"nats://127.0.0.1:4222"`
 	Creds   string `help:"NATS credentials file." type:"existingfile" placeholder:"FILE"`
 	Context string `help:"Context of the nats CLI to take servers and credentials from." placeholder:"NAME"`
 	Prefix  string `help:"What all subjects begin with." default:"sc.v1"`
+}
+
+// Validate is called before the command runs.
+func (b broker) Validate() error {
+	if _, err := events.NewSubjects(b.Prefix); err != nil {
+		return fmt.Errorf("--prefix: %w", err)
+	}
+	return nil
 }
 
 // connect returns a connection with JetStream, and the log on it.

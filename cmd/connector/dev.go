@@ -33,13 +33,22 @@ type devCmd struct {
 	Fast       bool   `help:"Poll twice a second and confirm within seconds." default:"true" negatable:""`
 }
 
+// Validate is called before the command runs.
+func (c devCmd) Validate() error {
+	const open = "dev has no passwords, so it answers on loopback only, as 127.0.0.1:4222"
+	switch {
+	case !loopback(c.NATSListen):
+		return errors.New("--nats-listen: " + open)
+	case !loopback(c.SimListen):
+		return errors.New("--sim-listen: " + open)
+	case c.Members < 0:
+		return errors.New("--members: want 0 or more")
+	}
+	return nil
+}
+
 // Run is everything in one process. It returns nil after a requested stop.
 func (c devCmd) Run(ctx context.Context, std streams) (err error) {
-	for flag, listen := range map[string]string{"nats-listen": c.NATSListen, "sim-listen": c.SimListen} {
-		if !loopback(listen) {
-			return fmt.Errorf("--%s: dev has no passwords, so it answers on loopback only", flag)
-		}
-	}
 	dir, forget, err := c.dir()
 	if err != nil {
 		return err
@@ -73,7 +82,7 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	if err := topology.Apply(ctx, js, b.topology(1), false); err != nil {
 		return err
 	}
-	sim := simulator.New(simulator.Config{Seed: c.Seed, Members: max(c.Members, 0)})
+	sim := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members})
 	store, _, _, err := openMembers(ctx, js, keys, nil)
 	if err != nil {
 		return err

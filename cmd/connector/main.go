@@ -57,20 +57,24 @@ func main() {
 	os.Exit(program(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
+// grammar is what the command line may say.
+func grammar(c *cli, std streams, exit func(int)) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("connector"),
+		kong.Description("Tells what happens to b.well record connections, and when to ask members to reconnect."),
+		kong.Writers(std.out, std.err),
+		kong.Exit(exit),
+		kong.DefaultEnvars("CONNECTOR"),
+		kong.Configuration(readConfig),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+}
+
 // program is the whole program but for signals. It returns the exit code.
 func program(ctx context.Context, args []string, std streams) int {
 	var c cli
 	exited := -1
-	parser, err := kong.New(&c,
-		kong.Name("connector"),
-		kong.Description("Tells what happens to b.well record connections, and when to ask members to reconnect."),
-		kong.UsageOnError(),
-		kong.Writers(std.out, std.err),
-		kong.Exit(func(code int) { exited = code }),
-		kong.DefaultEnvars("CONNECTOR"),
-		kong.Configuration(kong.JSON),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-	)
+	parser, err := grammar(&c, std, func(code int) { exited = code })
 	if err != nil {
 		fmt.Fprintln(std.err, "connector:", err)
 		return exitFailed

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -141,14 +143,20 @@ func (c membersEnrolCmd) Run(ctx context.Context, std streams) error {
 }
 
 func enrolLines(ctx context.Context, in io.Reader, store *members.Store, complain io.Writer) (enrolled, refused int, err error) {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 1<<20)
-	for n := 1; lines.Scan(); n++ {
-		if len(lines.Bytes()) == 0 {
+	lines := bufio.NewReader(in)
+	for n := 1; ; n++ {
+		line, err := readLine(lines)
+		if errors.Is(err, io.EOF) {
+			return enrolled, refused, nil
+		}
+		if err != nil {
+			return enrolled, refused, fmt.Errorf("enrol: read line %d: %w", n, err)
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
 		var e enrolment
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
+		if json.Unmarshal(line, &e) != nil {
 			// The decoder's own words may quote a token.
 			fmt.Fprintf(complain, "line %d: no JSON object of the form {id, idToken?, refreshToken?}\n", n)
 			refused++
@@ -161,10 +169,30 @@ func enrolLines(ctx context.Context, in io.Reader, store *members.Store, complai
 		}
 		enrolled++
 	}
-	if err := lines.Err(); err != nil {
-		return enrolled, refused, fmt.Errorf("enrol: read lines: %w", err)
+}
+
+// longestLine is more than any member takes.
+const longestLine = 1 << 20
+
+// readLine reads a line of any length. Of one that is too long only the
+// beginning is kept, which is then no JSON.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, more, err := r.ReadLine()
+		if errors.Is(err, io.EOF) && len(line) > 0 {
+			return line, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(line) < longestLine {
+			line = append(line, part...)
+		}
+		if !more {
+			return line, nil
+		}
 	}
-	return enrolled, refused, nil
 }
 
 type membersListCmd struct {

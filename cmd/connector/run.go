@@ -30,7 +30,7 @@ import (
 type runCmd struct {
 	broker     `embed:""`
 	BWell      string  `name:"bwell" help:"Base URL of b.well; plain http only on loopback." required:"" placeholder:"URL"`
-	ClientKey  string  `help:"b.well client key. Better in the environment than on the command line." placeholder:"KEY"`
+	ClientKey  string  `help:"b.well client key. Better in the environment than on the command line." required:"" placeholder:"KEY"`
 	KeyFile    string  `help:"Key file of the deployment; make one with: connector keygen." required:"" type:"existingfile" placeholder:"FILE"`
 	HTTPListen string  `name:"http-listen" help:"Where /healthz, /readyz and /metrics answer; empty for nowhere." default:"127.0.0.1:8080"`
 	Replicas   int     `help:"Replicas every stream should have." default:"1" enum:"1,3,5"`
@@ -38,6 +38,14 @@ type runCmd struct {
 	Rate       float64 `help:"Ceiling of requests to b.well per second." default:"10"`
 	HTTPToken  string  `name:"http-token-file" help:"File of bearer tokens, one a line, that open POST /v1/…; without it these are off." type:"existingfile" placeholder:"FILE"`
 	Replica    string  `help:"Name of this replica; default the host's name and some random letters." placeholder:"NAME"`
+}
+
+// Validate is called before the command runs.
+func (c runCmd) Validate() error {
+	if c.Rate <= 0 {
+		return errors.New("--rate: want more than 0")
+	}
+	return c.broker.Validate()
 }
 
 // Run is the connector. It returns nil after a requested stop.

@@ -18,9 +18,17 @@ type simCmd struct {
 	Story   bool   `help:"Break and heal connections all the time."`
 }
 
+// Validate is called before the command runs.
+func (c simCmd) Validate() error {
+	if c.Members < 0 {
+		return errors.New("--members: want 0 or more")
+	}
+	return nil
+}
+
 // Run serves a simulated b.well until it is interrupted.
 func (c simCmd) Run(ctx context.Context) error {
-	s := simulator.New(simulator.Config{Seed: c.Seed, Members: max(c.Members, 0)})
+	s := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members})
 	stopped := make(chan error, 1)
 	story, stop := context.WithCancel(ctx)
 	go func() {

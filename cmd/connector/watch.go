@@ -70,15 +70,13 @@ func (w *watch) measure(ctx context.Context) error {
 		return err
 	}
 	off := w.clock.Offset().Abs() > clockOff
-	if off != w.off {
-		w.off = off
-		e := zerolog.Ctx(ctx).Info()
-		text := "clock agrees with the broker's again"
-		if off {
-			e = zerolog.Ctx(ctx).Warn()
-			text = "clock differs from the broker's; it is corrected here, but should be mended on the machine that is wrong"
-		}
-		e.Dur("offset", w.clock.Offset()).Msg(text)
+	switch log := zerolog.Ctx(ctx); {
+	case off && !w.off:
+		log.Warn().Dur("offset", w.clock.Offset()).
+			Msg("clock differs from the broker's; it is corrected here, but should be mended on the machine that is wrong")
+	case w.off && !off:
+		log.Info().Dur("offset", w.clock.Offset()).Msg("clock agrees with the broker's again")
 	}
+	w.off = off
 	return nil
 }

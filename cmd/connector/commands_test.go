@@ -1,0 +1,417 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/simulator"
+	"github.com/smartconnect/connector/internal/topology"
+)
+
+// at returns the flags that lead a command to the world.
+func (w *world) at(args ...string) []string {
+	return append(args, "--nats", w.url)
+}
+
+func (w *world) keyed(args ...string) []string {
+	return append(w.at(args...), "--key-file", w.keyFile)
+}
+
+func TestMembersEnrol(t *testing.T) {
+	w := newWorld(t, 0)
+	for _, tt := range []struct {
+		name, lines string
+		code        int
+		out         string
+		complaints  []string
+	}{
+		{"all good", "{\"id\":\"a\"}\n\n{\"id\":\"b\",\"refreshToken\":\"s3cret\"}\n", exitOK, "Enrolled 2, refused 0.", nil},
+		{"again", `{"id":"a","idToken":"s3cret"}`, exitOK, "Enrolled 1, refused 0.", nil},
+		{"nothing at all", "", exitOK, "Enrolled 0, refused 0.", nil},
+		{
+			"some bad", "{\"id\":\"c\"}\n{\"id\":\"d\",\"refreshToken\":s3cret}\n[]\n{\"id\":\"\"}\n{\"id\":7}\n{\"id\":\"e\"}\n",
+			exitPartly, "Enrolled 2, refused 4.",
+			[]string{"line 2:", "line 3:", "line 4:", "line 5:"},
+		},
+		{"all bad", "no\nnope\n", exitFailed, "Enrolled 0, refused 2.", []string{"line 1:", "line 2:", "none of 2 lines"}},
+		{"an id that is too long", `{"id":"` + strings.Repeat("x", 1025) + `"}`, exitFailed, "refused 1", []string{"line 1:"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, complaints := w.run(tt.lines, w.keyed("members", "enrol")...)
+			if code != tt.code || !strings.Contains(out, tt.out) || strings.Contains(out+complaints, "s3cret") {
+				t.Errorf("code %d, want %d\nout: %s\nerr: %s", code, tt.code, out, complaints)
+			}
+			for _, want := range tt.complaints {
+				if !strings.Contains(complaints, want) {
+					t.Errorf("no word about %s: %s", want, complaints)
+				}
+			}
+			if tt.code == exitOK && complaints != "" {
+				t.Errorf("complains: %s", complaints)
+			}
+		})
+	}
+	code, out, _ := w.run("", w.keyed("members", "list")...)
+	for _, id := range []string{"a", "b", "c", "e"} {
+		if !strings.Contains(out, string(w.token(id))+"  "+id+" ") {
+			t.Errorf("%s is not listed", id)
+		}
+	}
+	if code != exitOK || strings.Count(out, "\n") != 5 {
+		t.Errorf("code %d, want four members under a heading:\n%s", code, out)
+	}
+	code, _, complaints := w.run("", w.keyed("members", "enrol", "-f", "nowhere")...)
+	if code != exitFailed || !strings.Contains(complaints, "nowhere") {
+		t.Errorf("a file that is not there: code %d: %s", code, complaints)
+	}
+}
+
+// A line that is longer than any member could be is refused like others, and
+// what follows it goes on.
+func TestMembersEnrolWithAnEndlessLine(t *testing.T) {
+	w := newWorld(t, 0)
+	lines := "{\"id\":\"a\"}\n{\"id\":\"b\",\"refreshToken\":\"" + strings.Repeat("x", 2<<20) + "\"}\n{\"id\":\"c\"}\n"
+	code, out, complaints := w.run(lines, w.keyed("members", "enrol")...)
+	if code != exitPartly || !strings.Contains(out, "Enrolled 2, refused 1.") || !strings.Contains(complaints, "line 2:") {
+		t.Errorf("code %d\nout: %s\nerr: %.300s", code, out, complaints)
+	}
+}
+
+// What people at a terminal see of a member, from nothing known to a prompt that
+// is started.
+func TestTerminal(t *testing.T) {
+	w := newWorld(t, 1)
+	m := w.sim.Members()[0]
+	ask := func(want int, args ...string) string {
+		t.Helper()
+		code, out, complaints := w.run("", args...)
+		if code != want {
+			t.Fatalf("%v: code %d, want %d\nout: %s\nerr: %s", args, code, want, out, complaints)
+		}
+		if want != exitOK {
+			return complaints
+		}
+		if complaints != "" {
+			t.Errorf("%v complains: %s", args, complaints)
+		}
+		return out
+	}
+	has := func(text string, want ...string) {
+		t.Helper()
+		for _, word := range want {
+			if !strings.Contains(text, word) {
+				t.Errorf("no %q in:\n%s", word, text)
+			}
+		}
+	}
+
+	// Nothing is known.
+	for _, args := range [][]string{{"members", "show"}, {"explain"}} {
+		complaints := ask(exitFailed, w.keyed(append(args, m.ID)...)...)
+		has(complaints, "nothing is known of", string(w.token(m.ID)))
+		if strings.Contains(complaints, m.ID) {
+			t.Errorf("an error names the member: %s", complaints)
+		}
+	}
+	has(ask(exitFailed, w.at("prompts", "show", "nothing.1")...), "not open", "prompts list")
+	has(ask(exitFailed, w.at("prompts", "start", "nothing.1")...), "is a connector running")
+	if out := ask(exitOK, w.at("prompts", "list")...); strings.Count(out, "\n") != 1 {
+		t.Errorf("prompts of nobody:\n%s", out)
+	}
+
+	// One connection breaks.
+	w.enrol()
+	w.serve(nil)
+	w.until("known", func() bool { return w.known(m.ID).MemberID != "" })
+	before := ask(exitOK, w.keyed("members", "show", m.ID)...)
+	has(before, string(w.token(m.ID)), "Consent permit", "CONNECTED", "PROA")
+	broken := w.set(m, "PROA", "EXPIRED")
+	w.until("asked", func() bool { return len(w.agenda(m.ID).Prompts) == 1 })
+	prompt := w.agenda(m.ID).Prompts[0]
+
+	has(ask(exitOK, w.keyed("members", "show", m.ID)...), "EXPIRED", prompt.PromptID+" oauth")
+	var both struct {
+		Member events.Member `json:"member"`
+		Agenda events.Agenda `json:"agenda"`
+	}
+	if err := json.Unmarshal([]byte(ask(exitOK, w.keyed("members", "show", m.ID, "--json")...)), &both); err != nil ||
+		both.Member.MemberID != m.ID || len(both.Agenda.Prompts) != 1 {
+		t.Errorf("as JSON: %+v, %v", both, err)
+	}
+	has(ask(exitOK, w.keyed("explain", m.ID)...), broken, "EXPIRED", "expired", "oauth", "kept", "connected")
+	one := ask(exitOK, w.keyed("explain", m.ID, broken)...)
+	if strings.Count(one, "\n") < 2 || strings.Count(one, "\n") > 3 || !strings.Contains(one, broken) {
+		t.Errorf("explain of one connection:\n%s", one)
+	}
+	var verdicts []map[string]any
+	if err := json.Unmarshal([]byte(ask(exitOK, w.keyed("explain", m.ID, broken, "--json")...)), &verdicts); err != nil ||
+		len(verdicts) == 0 || len(verdicts) > 2 {
+		t.Errorf("explain of one connection as JSON: %v, %v", verdicts, err)
+	}
+	has(ask(exitFailed, w.keyed("explain", m.ID, "no-such-connection")...), "no connection of that id")
+
+	has(ask(exitOK, w.at("prompts", "list")...), prompt.PromptID, "oauth", "expired", "required")
+	var listed events.Prompt
+	if err := json.Unmarshal([]byte(ask(exitOK, w.at("prompts", "list", "--json")...)), &listed); err != nil || listed.PromptID != prompt.PromptID {
+		t.Errorf("listed as JSON: %+v, %v", listed, err)
+	}
+	var shown events.Prompt
+	if err := json.Unmarshal([]byte(ask(exitOK, w.at("prompts", "show", prompt.PromptID)...)), &shown); err != nil || shown.PromptID != prompt.PromptID {
+		t.Errorf("shown: %+v, %v", shown, err)
+	}
+
+	// The member taps and comes back.
+	has(ask(exitOK, w.at("prompts", "start", prompt.PromptID)...), `"method":"oauth"`, `"redirectUrl":"http`)
+	w.must(w.sim.Login(m.ID, broken))
+	w.until("resolved", func() bool { return len(w.agenda(m.ID).Prompts) == 0 })
+	has(ask(exitFailed, w.at("prompts", "start", prompt.PromptID)...), "stale_prompt")
+	has(ask(exitFailed, w.at("prompts", "show", prompt.PromptID)...), "not open")
+	if out := ask(exitOK, w.at("prompts", "list")...); strings.Contains(out, prompt.PromptID) {
+		t.Errorf("a resolved prompt is listed:\n%s", out)
+	}
+	if text := w.journal.String(); strings.Contains(text, "panic") {
+		t.Errorf("log:\n%s", text)
+	}
+}
+
+// tail prints what is and what comes, until it is stopped, and then ends well.
+func TestEventsTail(t *testing.T) {
+	w := newWorld(t, 1)
+	w.enrol()
+	w.serve(nil)
+	m := w.sim.Members()[0]
+	w.until("known", func() bool { return w.known(m.ID).MemberID != "" })
+	out, complaints := &journal{}, &journal{}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- program(ctx, w.at("events", "tail", "--since", "1h", "--json"), streams{strings.NewReader(""), out, complaints})
+	}()
+	w.until("told", func() bool { return strings.Contains(out.String(), "connection.baseline") })
+	w.set(m, "PROA", "EXPIRED")
+	w.until("told", func() bool { return strings.Contains(out.String(), "prompt.opened") })
+	stop()
+	if code := <-ended; code != exitOK || complaints.String() != "" {
+		t.Errorf("code %d: %s", code, complaints)
+	}
+	for line := range strings.Lines(out.String()) {
+		var e struct {
+			SpecVersion string `json:"specversion"`
+			Type        string `json:"type"`
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.SpecVersion != "1.0" || strings.Contains(e.Type, "snapshot") {
+			t.Errorf("%v: %s", err, line)
+		}
+	}
+}
+
+func TestTopologyCommands(t *testing.T) {
+	w := newWorld(t, 0)
+	code, out, _ := w.run("", w.at("topology", "plan")...)
+	if code != exitOK || !strings.Contains(out, "as it should be") {
+		t.Errorf("nothing to do: code %d: %s", code, out)
+	}
+	w.must(w.js.DeleteStream(t.Context(), topology.DLQ))
+	s, err := w.js.Stream(t.Context(), topology.Events)
+	w.must(err)
+	config := s.CachedInfo().Config
+	config.MaxMsgsPerSubject = 7
+	_, err = w.js.UpdateStream(t.Context(), config)
+	w.must(err)
+	code, out, _ = w.run("", w.at("topology", "plan")...)
+	if code != exitOK || !strings.Contains(out, topology.DLQ+": missing") || !strings.Contains(out, "max_msgs_per_subject is 7, want 64") ||
+		!strings.Contains(out, "topology apply") || !strings.Contains(out, "--replicas 3") {
+		t.Errorf("code %d:\n%s", code, out)
+	}
+	code, out, _ = w.run("", w.at("topology", "plan", "--json")...)
+	var changes []topology.Change
+	if err := json.Unmarshal([]byte(out), &changes); code != exitOK || err != nil || len(changes) != 2 {
+		t.Errorf("as JSON: code %d, %v: %s", code, err, out)
+	}
+	// apply makes what is missing and leaves what differs; --mend changes that too.
+	for _, tt := range []struct {
+		flags []string
+		want  int64
+	}{{nil, 7}, {[]string{"--mend"}, 64}} {
+		if code, _, complaints := w.run("", w.at(append([]string{"topology", "apply"}, tt.flags...)...)...); code != exitOK {
+			t.Fatalf("code %d: %s", code, complaints)
+		}
+		if s, err = w.js.Stream(t.Context(), topology.Events); err != nil || s.CachedInfo().Config.MaxMsgsPerSubject != tt.want {
+			t.Errorf("%v: %d per subject, want %d; %v", tt.flags, s.CachedInfo().Config.MaxMsgsPerSubject, tt.want, err)
+		}
+	}
+	if _, err := w.js.Stream(t.Context(), topology.DLQ); err != nil {
+		t.Error(err)
+	}
+}
+
+// run refuses to start on what cannot keep its promises, and says what to do.
+func TestRunRefuses(t *testing.T) {
+	w := newWorld(t, 0)
+	start := func(args ...string) (int, string) {
+		code, _, complaints := w.run("", w.keyed(append([]string{"run", "--client-key", "a2V5", "--http-listen", ""}, args...)...)...)
+		return code, complaints
+	}
+	if code, complaints := start("--bwell", "http://example.org"); code != exitFailed || !strings.Contains(complaints, "https") {
+		t.Errorf("http to a distant b.well: code %d: %s", code, complaints)
+	}
+	s, err := w.js.Stream(t.Context(), topology.Events)
+	w.must(err)
+	config := s.CachedInfo().Config
+	config.AllowAtomicPublish = false
+	_, err = w.js.UpdateStream(t.Context(), config)
+	w.must(err)
+	if code, complaints := start("--bwell", w.simURL); code != exitFailed || !strings.Contains(complaints, "topology plan") ||
+		!strings.Contains(complaints, "allow_atomic") {
+		t.Errorf("no atomic publishing: code %d: %s", code, complaints)
+	}
+	w.must(w.js.DeleteStream(t.Context(), topology.Events))
+	if code, complaints := start("--bwell", w.simURL); code != exitFailed || !strings.Contains(complaints, "topology apply") {
+		t.Errorf("no stream: code %d: %s", code, complaints)
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	w := newWorld(t, 0)
+	address, _ := w.serve(nil)
+	if code, body := w.get(address + "/healthz"); code != http.StatusOK || body != "ok\n" {
+		t.Errorf("healthz: %d %s", code, body)
+	}
+	if code, body := w.get(address + "/readyz"); code != http.StatusOK || body != "{\"nats\":\"ok\",\"stream\":\"ok\"}\n" {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	w.must(w.js.DeleteStream(t.Context(), topology.Events))
+	if code, body := w.get(address + "/readyz"); code != http.StatusServiceUnavailable || body != "{\"nats\":\"ok\",\"stream\":\"not ready\"}\n" {
+		t.Errorf("readyz without its stream: %d %s", code, body)
+	}
+	if code, _ := w.get(address + "/healthz"); code != http.StatusOK {
+		t.Errorf("healthz hangs on others: %d", code)
+	}
+}
+
+// A port that is taken ends the program with a word about it, not a service
+// that nobody can look at.
+func TestHTTPListenTaken(t *testing.T) {
+	w := newWorld(t, 0)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	w.must(err)
+	defer l.Close()
+	code, _, complaints := w.run("", w.keyed("run", "--fast", "--client-key", "a2V5", "--bwell", w.simURL, "--http-listen", l.Addr().String())...)
+	if code != exitFailed || !strings.Contains(complaints, "listen for HTTP") || !strings.Contains(complaints, "in use") {
+		t.Errorf("code %d: %s", code, complaints)
+	}
+}
+
+// After a story of everything, nothing that anybody may see names a member, a
+// connection or a clinic, or is as good as a password.
+func TestNothingOpenNamesAnybody(t *testing.T) {
+	w := newWorld(t, 3)
+	w.enrol()
+	address, _ := w.serve(nil)
+	all := w.sim.Members()
+	for _, m := range all {
+		w.until("known", func() bool { return w.known(m.ID).MemberID != "" })
+	}
+	var urls []string
+	for i, integration := range []string{"PROA", "INDIRECT_IAS", "DIRECT_IAS"} {
+		m := all[i]
+		id := w.set(m, integration, "EXPIRED")
+		w.until("asked", func() bool { return len(w.agenda(m.ID).Prompts) == 1 })
+		code, out, complaints := w.run("", w.at("prompts", "start", w.agenda(m.ID).Prompts[0].PromptID)...)
+		if code != exitOK {
+			t.Fatal(complaints)
+		}
+		var answer struct {
+			RedirectURL string `json:"redirectUrl"`
+		}
+		w.must(json.Unmarshal([]byte(out), &answer))
+		if answer.RedirectURL != "" {
+			urls = append(urls, answer.RedirectURL)
+			w.must(w.sim.Login(m.ID, id))
+		}
+		w.until("resolved", func() bool { return len(w.agenda(m.ID).Prompts) == 0 })
+	}
+	if len(urls) != 2 {
+		t.Errorf("%d URLs were minted, want 2", len(urls))
+	}
+	m := all[0]
+	w.must(w.sim.SetConsent(m.ID, "deny"))
+	w.until("ended", func() bool { return w.count(events.AccessEnded) > 0 })
+	w.must(w.sim.SetConsent(m.ID, "permit"))
+	w.until("restored", func() bool { return w.count(events.AccessRestored) > 0 })
+	w.must(w.sim.SetToken(all[1].ID, simulator.TokenChange{Refresh: "revoked", Access: "expired"}))
+	w.until("lost", func() bool { return w.known(all[1].ID).Observation.Blind() })
+
+	var open strings.Builder
+	_, ready := w.get(address + "/readyz")
+	_, metrics := w.get(address + "/metrics")
+	fmt.Fprintln(&open, ready, metrics, w.journal)
+	w.each(func(_ events.Event, msg jetstream.Msg) { fmt.Fprintln(&open, msg.Subject(), msg.Headers()) })
+	text := open.String()
+	for _, want := range []string{"connector_polls_total", "smartconnect.prompt.opened.v1", `"message":"decided"`, "sc.v1.agenda."} {
+		if !strings.Contains(text, want) {
+			t.Fatalf("this looked at nothing: no %s", want)
+		}
+	}
+	key, err := os.ReadFile(w.keyFile)
+	w.must(err)
+	words := append(urls, regexp.MustCompile(`[A-Za-z0-9+/]{40,}=*`).FindAllString(string(key), -1)...)
+	if len(words) < 4 {
+		t.Fatalf("%d secrets found to look for", len(words))
+	}
+	for _, m := range slices.Concat(all, w.sim.Members()) {
+		words = append(words, m.ID, m.IDToken, m.RefreshToken)
+		for _, c := range m.Connections {
+			for _, field := range []string{"id", "name"} {
+				if s, _ := c[field].(string); s != "" {
+					words = append(words, s)
+				}
+			}
+		}
+		words = append(words, m.Recommendations...)
+	}
+	for _, word := range append(words, "/oauth/", "eyJ", "Bearer", "a2V5") {
+		if word != "" && strings.Contains(text, word) {
+			i := strings.Index(text, word)
+			t.Errorf("%q is there for all to see: …%s…", word, text[max(0, i-80):min(len(text), i+80)])
+		}
+	}
+	// Not even by token: metrics have no labels of ours, and none with a token.
+	if token := regexp.MustCompile(`[a-z2-7]{26}`).FindString(metrics); token != "" {
+		t.Errorf("the metrics hold %q", token)
+	}
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, "connector_") && strings.Contains(line, "{") {
+			t.Errorf("a metric with labels: %s", line)
+		}
+	}
+}
+
+// The service can be started and stopped, and leaves nothing running.
+func TestServiceStops(t *testing.T) {
+	w := newWorld(t, 2)
+	w.enrol()
+	for range 3 {
+		_, stop := w.serve(nil)
+		w.until("all known", func() bool {
+			return !slices.ContainsFunc(w.sim.Members(), func(m simulator.MemberView) bool { return w.known(m.ID).MemberID == "" })
+		})
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(w.journal.String(), `"message":"stopped"`); n != 3 {
+		t.Errorf("stopped %d times:\n%s", n, w.journal)
+	}
+}
