@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -104,10 +105,11 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	if c.Story {
 		g.Go(func() error { return simulator.Story{Simulator: sim, Seed: c.Seed}.Run(ctx) })
 	}
+	links := linkFlags{Links: loopback(c.HTTPListen) && !strings.HasSuffix(c.HTTPListen, ":0"), LinksBaseURL: "http://" + c.HTTPListen, LinksMaxTTL: 24 * time.Hour}
 	g.Go(func() error {
 		return service{
 			nc: nc, js: js, log: log, keys: keys, bwell: "http://" + simAt.String(), clientKey: secret.New("c2ltdWxhdGVk"),
-			httpListen: c.HTTPListen, fast: c.Fast, rate: 10, replica: "dev",
+			httpListen: c.HTTPListen, links: links, fast: c.Fast, rate: 10, replica: "dev",
 		}.run(ctx)
 	})
 	return g.Wait()

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/smartconnect/connector/internal/acting"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/reconnect"
 )
@@ -20,6 +21,7 @@ type promptsCmd struct {
 	List  promptsListCmd  `cmd:"" help:"List open prompts."`
 	Show  promptsShowCmd  `cmd:"" help:"Show one open prompt."`
 	Start promptsStartCmd `cmd:"" help:"Act on a prompt as the member's tap does."`
+	Link  promptsLinkCmd  `cmd:"" help:"Make a link that acts on a prompt once."`
 }
 
 func openPrompt(a *events.Agenda, c events.ConnectionToken) string {
@@ -119,23 +121,40 @@ type promptsStartCmd struct {
 // Run asks the running connector to act, and prints what it answers. The answer
 // may hold a URL that is as good as a password.
 func (c promptsStartCmd) Run(ctx context.Context, std streams) error {
-	nc, _, _, err := c.connect(ctx)
+	return c.request(ctx, std, "prompt.start", "start the prompt", reconnect.StartRequest{PromptID: c.Prompt})
+}
+
+type promptsLinkCmd struct {
+	broker `embed:""`
+	Prompt string        `arg:"" help:"Prompt id."`
+	TTL    time.Duration `name:"ttl" help:"How long the link works; default as long as the connector allows." placeholder:"DURATION"`
+}
+
+// Run asks the running connector for a link, and prints it. Whoever holds it
+// may act.
+func (c promptsLinkCmd) Run(ctx context.Context, std streams) error {
+	return c.request(ctx, std, "prompt.link", "make a link", acting.LinkRequest{PromptID: c.Prompt, TTL: int64(c.TTL.Seconds())})
+}
+
+// request asks the micro service of a running connector, and prints the answer.
+func (b broker) request(ctx context.Context, std streams, endpoint, what string, q any) error {
+	nc, _, _, err := b.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	body, err := json.Marshal(reconnect.StartRequest{PromptID: c.Prompt})
+	body, err := json.Marshal(q)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	reply, err := nc.RequestWithContext(ctx, servicePrefix+".prompt.start", body)
+	reply, err := nc.RequestWithContext(ctx, servicePrefix+"."+endpoint, body)
 	if err != nil {
-		return fmt.Errorf("start the prompt: %w; is a connector running on this NATS?", err)
+		return fmt.Errorf("%s: %w; is a connector running on this NATS?", what, err)
 	}
 	if code := reply.Header.Get(micro.ErrorCodeHeader); code != "" {
-		return fmt.Errorf("start the prompt: %s: %s", code, reply.Header.Get(micro.ErrorHeader))
+		return fmt.Errorf("%s: %s: %s", what, code, reply.Header.Get(micro.ErrorHeader))
 	}
 	fmt.Fprintln(std.out, string(reply.Data))
 	return nil

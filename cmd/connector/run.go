@@ -37,7 +37,8 @@ type runCmd struct {
 	Fast       bool    `help:"Poll twice a second and confirm within seconds, to try things out."`
 	Rate       float64 `help:"Ceiling of requests to b.well per second." default:"10"`
 	HTTPToken  string  `name:"http-token-file" help:"File of bearer tokens, one a line, that open POST /v1/…; without it these are off." type:"existingfile" placeholder:"FILE"`
-	Replica    string  `help:"Name of this replica; default the host's name and some random letters." placeholder:"NAME"`
+	linkFlags  `embed:""`
+	Replica    string `help:"Name of this replica; default the host's name and some random letters." placeholder:"NAME"`
 }
 
 // Validate is called before the command runs.
@@ -81,7 +82,7 @@ func (c runCmd) Run(ctx context.Context) error {
 	}
 	s := service{
 		nc: nc, js: js, log: log, keys: keys, bwell: c.BWell, clientKey: secret.New(c.ClientKey), httpListen: c.HTTPListen,
-		bearers: bearers, fast: c.Fast, rate: c.Rate, replica: c.Replica,
+		bearers: bearers, links: c.linkFlags, fast: c.Fast, rate: c.Rate, replica: c.Replica,
 	}
 	return s.run(ctx)
 }
@@ -95,6 +96,7 @@ type service struct {
 	bwell      string
 	clientKey  secret.Value
 	httpListen string
+	links      linkFlags
 	bearers    *acting.Bearers // who may call POST /v1/…; nil: nobody
 	fast       bool
 	rate       float64
@@ -158,7 +160,14 @@ func (s service) run(ctx context.Context) error {
 	defer func() { _ = sub.Unsubscribe() }()
 	acts := reconnect.NewActions(s.log, tokens, actor{client, grants, l})
 	ask := polls{store, tokens, l}
-	svc, err := serveMicro(ctx, s.nc, acts, store, ask)
+	if s.links.Links && s.httpListen == "" {
+		return errors.New("--links: nobody would answer them; give --http-listen")
+	}
+	links, err := s.links.open(ctx, s.js, s.keys, acts)
+	if err != nil {
+		return err
+	}
+	svc, err := serveMicro(ctx, s.nc, acts, links, store, ask)
 	if err != nil {
 		return err
 	}
@@ -174,6 +183,9 @@ func (s service) run(ctx context.Context) error {
 		h.Handle("/", console.Handler(s.checks(), s.readings(p, leases, w)))
 		if s.bearers != nil {
 			h.Handle("/v1/", acting.API(*s.bearers, acts, ask.now))
+		}
+		if links != nil {
+			h.Handle("/go/", links.Handler())
 		}
 		g.Go(func() error {
 			return console.Serve(ctx, s.httpListen, h, func(a net.Addr) {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/smartconnect/connector/internal/acting"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/reconnect"
@@ -20,16 +21,23 @@ import (
 const servicePrefix = "sc.svc.v1"
 
 // serve answers the micro service's requests until the service is stopped.
-func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, store *members.Store, ask polls) (micro.Service, error) {
+func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, links *acting.Links, store *members.Store, ask polls) (micro.Service, error) {
 	s, err := micro.AddService(nc, micro.Config{
 		Name: "smartconnect-connector", Version: "1.0.0",
-		Description: "start prompts, enrol members, poll a member now",
+		Description: "start prompts, make links to them, enrol members, poll a member now",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("micro service: %w", err)
 	}
 	for name, handle := range map[string]func(context.Context, micro.Request){
 		"prompt.start": acts.Handle,
+		"prompt.link": func(ctx context.Context, r micro.Request) {
+			if links == nil {
+				reconnect.Answer(ctx, r, nil, reconnect.NotSupported)
+				return
+			}
+			links.Handle(ctx, r)
+		},
 		"member.enrol": func(ctx context.Context, r micro.Request) { enrolRequest(ctx, r, store) },
 		"member.poll":  func(ctx context.Context, r micro.Request) { pollRequest(ctx, r, ask) },
 	} {

@@ -39,7 +39,7 @@ var may = map[string][]string{
 	"internal/members":       {"internal/bwell", "internal/events", "internal/secret", "nats.go", "zerolog", "x/sync"},
 	"internal/poller":        {"internal/bwell", "internal/events", "internal/members", "internal/secret", "backoff", "nats.go", "zerolog", "x/time"},
 	"internal/reconnect":     {"internal/events", "internal/secret", "nats.go", "zerolog", "x/time"},
-	"internal/acting":        {"internal/reconnect", "zerolog"},
+	"internal/acting":        {"internal/events", "internal/reconnect", "nats.go", "x/text", "zerolog"},
 	"internal/simulator":     {"gqlparser", "golang-jwt"},
 	"internal/topology":      {"nats.go"},
 	"internal/console":       {"internal/events", "prometheus", "zerolog"},
@@ -63,6 +63,7 @@ var library = map[string]string{
 	"prometheus":     "github.com/prometheus/client_golang",
 	"testcontainers": "github.com/testcontainers/testcontainers-go",
 	"x/sync":         "golang.org/x/sync",
+	"x/text":         "golang.org/x/text",
 	"x/time":         "golang.org/x/time",
 	"zerolog":        "github.com/rs/zerolog",
 }
@@ -74,6 +75,7 @@ var apart = [][2]string{
 
 // pure lists the files that decide. They take the time as an argument.
 var pure = []string{
+	"internal/acting/token.go",
 	"internal/events/data.go",
 	"internal/events/event.go",
 	"internal/events/head.go",

@@ -5,7 +5,10 @@ package members
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,8 +24,9 @@ import (
 var ErrSealed = errors.New("members: the credentials do not open under this key file; enrol the member again")
 
 // Keys are the secrets of a deployment: the one tokens are made under, and
-// those that seal credentials. The first seals; all of them open, so that a key
-// can be rotated. Keys print as nothing.
+// those that seal credentials and, by a key derived from each, sign links. The
+// first seals and signs; all of them open and verify, so that a key can be
+// rotated. Keys print as nothing.
 type Keys struct {
 	tokens events.Tokenizer
 	seals  []seal
@@ -31,6 +35,7 @@ type Keys struct {
 type seal struct {
 	id   string
 	aead cipher.AEAD
+	link []byte // signs links, and nothing else
 }
 
 // Format implements fmt.Formatter: keys are never printed.
@@ -107,8 +112,8 @@ func (f keyFile) keys() (Keys, error) {
 	}
 	k := Keys{tokens: tokens}
 	for i, s := range f.Seal {
-		if len(s.Key) != 32 || s.ID == "" {
-			return Keys{}, fmt.Errorf("read key file: sealing key %d: want an id and 32 bytes", i+1)
+		if len(s.Key) != 32 || s.ID == "" || len(s.ID) > maxKeyID {
+			return Keys{}, fmt.Errorf("read key file: sealing key %d: want an id of at most %d characters and 32 bytes", i+1, maxKeyID)
 		}
 		block, err := aes.NewCipher(s.Key)
 		if err != nil {
@@ -118,9 +123,38 @@ func (f keyFile) keys() (Keys, error) {
 		if err != nil {
 			return Keys{}, fmt.Errorf("read key file: sealing key %d: %w", i+1, err)
 		}
-		k.seals = append(k.seals, seal{s.ID, aead})
+		link, err := hkdf.Key(sha256.New, s.Key, nil, "smartconnect connector: links, version 1", sha256.Size)
+		if err != nil {
+			return Keys{}, fmt.Errorf("read key file: sealing key %d: %w", i+1, err)
+		}
+		k.seals = append(k.seals, seal{s.ID, aead, link})
 	}
 	return k, nil
+}
+
+// maxKeyID keeps links short: each names the key it was signed under.
+const maxKeyID = 64
+
+// SignLink signs what a link says. It returns the id of the key, which must
+// travel with the link, and 128 bits that nobody without the key can make.
+func (k Keys) SignLink(message []byte) (keyID string, mac []byte) {
+	return k.seals[0].id, k.seals[0].sign(message)
+}
+
+// VerifyLink reports whether SignLink, under these keys, made mac of message.
+func (k Keys) VerifyLink(keyID string, message, mac []byte) bool {
+	for _, s := range k.seals {
+		if s.id == keyID {
+			return hmac.Equal(mac, s.sign(message))
+		}
+	}
+	return false
+}
+
+func (s seal) sign(message []byte) []byte {
+	m := hmac.New(sha256.New, s.link)
+	_, _ = m.Write(message)
+	return m.Sum(nil)[:16]
 }
 
 // Tokenizer returns what makes tokens under these keys.

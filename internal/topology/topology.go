@@ -23,10 +23,15 @@ const (
 	DLQ     = "SC_DLQ"     // messages that no reader could use
 	Members = "SC_MEMBERS" // bucket: enrolment and sealed credentials
 	Leases  = "SC_LEASES"  // bucket: who polls which shard
+	Links   = "SC_LINKS"   // bucket: which links were used
 
 	// Decider is the durable consumer of heads and due looks.
 	Decider = "decider"
 )
+
+// LinksMemory is how long it is known that a link was used. No link lives as
+// long, or it could be used again.
+const LinksMemory = 8 * 24 * time.Hour
 
 // MinServer is the first server version whose atomic batches work with all the
 // options the stream has: 2.12.0 takes the configuration and then refuses such
@@ -65,6 +70,8 @@ func Desired(c Config) []Stream {
 			Duplicates: 2 * time.Minute,
 		}
 	}
+	links := bucket(Links, "connector: which links were used")
+	links.MaxAge = LinksMemory
 	return []Stream{
 		{
 			Config: jetstream.StreamConfig{
@@ -94,6 +101,7 @@ func Desired(c Config) []Stream {
 		}},
 		{Config: bucket(Members, "connector: enrolled members and their sealed credentials")},
 		{Config: bucket(Leases, "connector: which replica polls which shard")},
+		{Config: links},
 	}
 }
 
