@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,13 +51,25 @@ func Handler(checks []Check, readings []Reading) http.Handler {
 	return mux
 }
 
+const (
+	readyWithin = 3 * time.Second // how long a dependency may take to answer
+	stopWithin  = 5 * time.Second // how long requests in hand may take after a stop
+)
+
 func ready(w http.ResponseWriter, r *http.Request, checks []Check) {
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
 	defer cancel()
+	// All at once: one that hangs must not make the others look bad.
+	errs := make([]error, len(checks))
+	var wg sync.WaitGroup
+	for i, c := range checks {
+		wg.Go(func() { errs[i] = c.Ask(ctx) })
+	}
+	wg.Wait()
 	answer, status := map[string]string{}, http.StatusOK
-	for _, c := range checks {
+	for i, c := range checks {
 		answer[c.Name] = "ok"
-		if err := c.Ask(ctx); err != nil {
+		if errs[i] != nil {
 			answer[c.Name], status = "not ready", http.StatusServiceUnavailable
 		}
 	}
@@ -78,15 +91,20 @@ func Serve(ctx context.Context, listen string, h http.Handler, listening func(ne
 		// Handlers find the logger of ctx; a stop lets them finish.
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
 		// The context that ended is the reason to stop; it cannot bound the stop.
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 		defer cancel()
-		_ = s.Shutdown(grace)
+		if s.Shutdown(grace) != nil {
+			_ = s.Close() // they had their time
+		}
 	})
 	defer stop()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
+	<-stopped // Serve returns when the stop begins
 	return nil
 }
