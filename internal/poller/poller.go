@@ -59,7 +59,7 @@ type Config struct {
 	Leases    Shards
 	Rules     Rules
 	Pace      Pace
-	Workers   int              // polls in flight; default 32
+	Workers   int              // polls in flight; default 256: those that wait to be committed together count
 	Rate      float64          // ceiling of requests per second over all members; default 10
 	Now       func() time.Time // our clock; default time.Now
 
@@ -106,11 +106,16 @@ type member struct {
 	quiet                 bool         // the answer below, come again, is no news
 	digest                bwell.Digest // of its bytes, 0 for unknown
 	fingerprint           [16]byte     // of its meaning
-	memory                memory
-	standing              standing
-	failingSince          time.Time
-	offersAt              time.Time
-	searching             bool
+
+	// head is kept where the next change is likely; the guard finds out if it is
+	// no longer the last.
+	head events.Head[events.Member]
+
+	memory       memory
+	standing     standing
+	failingSince time.Time
+	offersAt     time.Time
+	searching    bool
 }
 
 // news is what others tell of a member while a poll may be in flight.
@@ -133,7 +138,8 @@ func (m *member) begin(epoch uint64) {
 		m.standing.tapped = n.tapped
 	}
 	if n.renewed {
-		m.memberID, m.quiet, m.standing.failures = "", false, 0
+		m.forget()
+		m.memberID, m.standing.failures = "", 0
 	}
 	if n.acted != nil {
 		acted := maps.Clone(m.memory.acted)
@@ -146,6 +152,9 @@ func (m *member) begin(epoch uint64) {
 	}
 }
 
+// forget drops what is known of the head.
+func (m *member) forget() { m.quiet, m.head = false, events.Head[events.Member]{} }
+
 // New returns a Poller, or says what is wrong with c.
 func New(c Config) (*Poller, error) {
 	switch {
@@ -155,7 +164,7 @@ func New(c Config) (*Poller, error) {
 		return nil, errors.New("poller: the pace has an interval that is not positive")
 	}
 	if c.Workers == 0 {
-		c.Workers = 32
+		c.Workers = 256
 	}
 	if c.Rate == 0 {
 		c.Rate = 10
@@ -387,11 +396,11 @@ func (p *Poller) poll(ctx context.Context, m *member) {
 	switch {
 	case errors.Is(err, events.ErrMoved):
 		p.missed.Add(1)
-		m.quiet = false // another writer was here; ask b.well again, an old answer is never compared twice
+		m.forget() // another writer was here; ask b.well again, an old answer is never compared twice
 		at = now
 	case err != nil:
 		p.failed.Add(1)
-		m.quiet = false
+		m.forget()
 		at = p.failure(ctx, m, err, now)
 		zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m.token)).
 			Str("class", m.standing.class.String()).Time("next", at).Msg("poll failed")
@@ -458,7 +467,7 @@ func (p *Poller) lost(ctx context.Context, m *member, reason string, act events.
 		return err
 	}
 	l := look{memberID: m.memberID, incarnation: m.incarnation, head: head.Snapshot, now: p.Now()}
-	_, err = p.commit(ctx, m, lose(l, reason, act), head.Seq, l.now)
+	_, err = p.commit(ctx, m, lose(l, reason, act), head, l.now)
 	return err
 }
 
@@ -504,16 +513,16 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 		l.deleted = &deleted
 		f = p.Rules.diff(l, f.memory, p.Tokenizer)
 	}
-	next, err := p.commit(ctx, m, f, head.Seq, l.now)
-	if err != nil {
+	if head, err = p.commit(ctx, m, f, head, l.now); err != nil {
 		return err
-	}
-	if next == nil {
-		next = head.Snapshot
 	}
 	// The look after a change finds out whether the same answer is quiet now.
 	m.memory, m.quiet, m.digest, m.fingerprint = f.memory, f.quiet(), seen.Digest, fingerprint
-	m.standing.learn(next)
+	m.standing.learn(head.Snapshot)
+	m.head = events.Head[events.Member]{}
+	if m.standing.likely && head.Seq != 0 {
+		m.head = head
+	}
 	m.standing.wake = f.wake
 	m.standing.suspects = len(f.memory.missing) > 0 || f.memory.consent != nil
 	return partial(seen)
@@ -579,6 +588,9 @@ func (p *Poller) identify(ctx context.Context, m *member) error {
 // head reads the member's head. One of another incarnation counts as absent;
 // its sequence is still the guard.
 func (p *Poller) head(ctx context.Context, m *member) (events.Head[events.Member], error) {
+	if m.head.Seq != 0 {
+		return m.head, nil
+	}
 	head, err := p.Log.Member(ctx, m.token)
 	if err == nil && head.Snapshot != nil && head.Snapshot.Incarnation != m.incarnation {
 		head.Snapshot = nil
@@ -586,24 +598,26 @@ func (p *Poller) head(ctx context.Context, m *member) (events.Head[events.Member
 	return head, err
 }
 
-func (p *Poller) commit(ctx context.Context, m *member, f finding, guard uint64, now time.Time) (*events.Member, error) {
+// commit writes what was found and returns the head that is now.
+func (p *Poller) commit(ctx context.Context, m *member, f finding, head events.Head[events.Member], now time.Time) (events.Head[events.Member], error) {
 	if f.next == nil {
 		p.unchanged.Add(1)
-		return nil, nil
+		return head, nil
 	}
-	tx, err := p.Log.Subjects().Poll(m.token, f.told, f.next, guard, now)
+	tx, err := p.Log.Subjects().Poll(m.token, f.told, f.next, head.Seq, now)
 	if err != nil {
-		return nil, err
+		return head, err
 	}
-	if _, err := p.Log.Commit(ctx, tx); err != nil {
-		return nil, err
+	stored, err := p.Log.Commit(ctx, tx)
+	if err != nil {
+		return head, err
 	}
 	p.committed.Add(1)
 	log := zerolog.Ctx(ctx)
 	for _, e := range tx.Events() {
 		log.Info().Str("member", string(m.token)).Str("event", e.ID).Str("why", string(e.Type)).Msg("told")
 	}
-	return f.next, nil
+	return events.Head[events.Member]{Seq: stored.HeadSeq, Snapshot: f.next}, nil
 }
 
 // queue is a heap of members by the time of their next poll.
