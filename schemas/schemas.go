@@ -4,9 +4,11 @@ package schemas
 
 import "embed"
 
-// FS holds <type>.json, the JSON Schema of the type's data, and
-// fixtures/<type>.json, a whole event in CloudEvents' JSON format. Schemas say
-// less than the tests beside package events: words that are b.well's are open.
+// FS holds <type>.json, the JSON Schema of the type's data;
+// fixtures/<type>.json, a whole event in CloudEvents' JSON format; and
+// texts/<language>.json, what to push for a prompt by its action and urgency.
+// Schemas say less than the tests beside package events: words that are b.well's
+// are open.
 //
-//go:embed *.json fixtures/*.json
+//go:embed *.json fixtures/*.json texts/*.json
 var FS embed.FS
