@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"maps"
+	"os"
 	"path"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +30,7 @@ func TestEveryTypeHasASchemaAndAFixture(t *testing.T) {
 	}
 	slices.Sort(want)
 	for _, dir := range []string{".", "fixtures"} {
-		found, err := fs.Glob(schemas.FS, path.Join(dir, "*.json"))
+		found, err := fs.Glob(schemas.FS, path.Join(dir, "smartconnect.*.json"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,6 +130,12 @@ func compare(t *testing.T, root, schema map[string]any, typ reflect.Type, null b
 	if got, _ := schema["enum"].([]any); !slices.Equal(got, wordsOf(typ, at)) {
 		t.Errorf("%s: the schema allows %v, Go %v", at, got, wordsOf(typ, at))
 	}
+	known, _ := schema["examples"].([]any)
+	for _, word := range openWords(typ) {
+		if schema["x-open-enum"] != true || !slices.Contains(known, word) {
+			t.Errorf("%s: the schema does not say that the enum is open and knows %v", at, word)
+		}
+	}
 	switch below := map[string]string{"array": "items", "object": "additionalProperties"}[kind]; {
 	case typ.Kind() == reflect.Struct && kind == "object":
 		compareFields(t, root, schema, typ, at)
@@ -144,8 +153,8 @@ func compareFields(t *testing.T, root, schema map[string]any, typ reflect.Type, 
 	t.Helper()
 	properties, _ := schema["properties"].(map[string]any)
 	required, _ := schema["required"].([]any)
-	if open, ok := schema["additionalProperties"]; ok {
-		t.Errorf("%s: additionalProperties is %v: readers must stand fields that come later", at, open)
+	if schema["additionalProperties"] != false {
+		t.Errorf("%s: additionalProperties is %v: who writes a field that is not here makes a mistake", at, schema["additionalProperties"])
 	}
 	inGo := map[string]bool{}
 	for f := range fieldsOf(typ) {
@@ -156,8 +165,12 @@ func compareFields(t *testing.T, root, schema map[string]any, typ reflect.Type, 
 			t.Errorf("%s.%s is not in the schema", at, name)
 			continue
 		}
-		if p["description"] == nil {
+		text, _ := p["description"].(string)
+		if text == "" {
 			t.Errorf("%s.%s has no description", at, name)
+		}
+		if marked := p["x-open-enum"] == true; marked != openText.MatchString(text) || marked && p["enum"] != nil {
+			t.Errorf("%s.%s: x-open-enum is %v, its description %q", at, name, p["x-open-enum"], text)
 		}
 		if opts == "" && !slices.Contains(required, any(name)) {
 			t.Errorf("%s.%s is always there, and not required", at, name)
@@ -198,6 +211,21 @@ func fieldsOf(typ reflect.Type) func(func(reflect.StructField) bool) {
 				return
 			}
 		}
+	}
+}
+
+// openText finds in a description that the words of an enum may grow.
+var openText = regexp.MustCompile(`\bOpen\b`)
+
+// openWords returns the words of an enum that is b.well's and therefore open.
+func openWords(typ reflect.Type) []any {
+	switch typ {
+	case reflect.TypeFor[Status]():
+		return words(Connected, Expired, Disconnected, Deleted, AccessIsOver, Failing, Unknown)
+	case reflect.TypeFor[IntegrationType]():
+		return words(PROA, DirectIAS, IndirectIAS, Unknown)
+	default:
+		return nil
 	}
 }
 
@@ -295,10 +323,24 @@ func TestSchemasRefuse(t *testing.T) {
 				}
 			}
 		}
+		// A field that nobody knows is a mistake of who writes, and for who reads
+		// one that came later.
 		later := parse(t, data).(map[string]any)
 		later["addedLater"] = true
+		if schema.Validate(later) == nil {
+			t.Errorf("%s passes with a field nobody knows", typ)
+		}
+		opened, err := schemas.ForReaders(file(t, typ.SchemaFile()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema, _ = compile(t, typ.SchemaFile(), opened)
 		if err := schema.Validate(later); err != nil {
-			t.Errorf("%s refuses a field that came later: %v", typ, err)
+			t.Errorf("%s refuses, for readers, a field that came later: %v", typ, err)
+		}
+		delete(later, "memberId")
+		if raw["properties"].(map[string]any)["memberId"] != nil && schema.Validate(later) == nil {
+			t.Errorf("%s passes, for readers, without memberId", typ)
 		}
 	}
 }
@@ -378,13 +420,18 @@ func fixtureEvent(t *testing.T, typ Type) Event {
 
 func schemaOf(t *testing.T, typ Type) (*jsonschema.Schema, map[string]any) {
 	t.Helper()
-	doc := parse(t, file(t, typ.SchemaFile()))
+	return compile(t, typ.SchemaFile(), file(t, typ.SchemaFile()))
+}
+
+func compile(t *testing.T, name string, raw []byte) (*jsonschema.Schema, map[string]any) {
+	t.Helper()
+	doc := parse(t, raw)
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
-	if err := c.AddResource(typ.SchemaFile(), doc); err != nil {
+	if err := c.AddResource(name, doc); err != nil {
 		t.Fatal(err)
 	}
-	schema, err := c.Compile(typ.SchemaFile())
+	schema, err := c.Compile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -416,4 +463,227 @@ func marshal(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+// Nine schemas of connection events describe one Go type: what they say of a
+// field is the same in all.
+func TestSchemasSayTheSameOfTheSameField(t *testing.T) {
+	said := map[string]string{}
+	where := map[string]string{}
+	var walk func(file, at string, root, schema map[string]any, typ reflect.Type)
+	walk = func(file, at string, root, schema map[string]any, typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+			if items, ok := schema["items"].(map[string]any); ok {
+				schema = items
+			}
+			typ = typ.Elem()
+		}
+		if to, ok := schema["$ref"].(string); ok {
+			defs, _ := root["$defs"].(map[string]any)
+			schema, _ = defs[strings.TrimPrefix(to, "#/$defs/")].(map[string]any)
+		}
+		if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[time.Time]() {
+			return
+		}
+		properties, _ := schema["properties"].(map[string]any)
+		for f := range fieldsOf(typ) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			p, _ := properties[name].(map[string]any)
+			field := typ.Name() + "." + name
+			text := string(marshal(t, p))
+			if before, ok := said[field]; ok && before != text {
+				t.Errorf("%s is in %s\n%s\nand in %s\n%s", field, where[field], before, file, text)
+			}
+			said[field], where[field] = text, file
+			walk(file, field, root, p, f.Type)
+		}
+	}
+	for _, typ := range Types() {
+		raw := object(t, typ.SchemaFile())
+		walk(typ.SchemaFile(), "", raw, raw, reflect.TypeOf(newData(typ)).Elem())
+	}
+}
+
+// The envelope schema is what we write, as headers and in the JSON format.
+func TestEnvelopeSchema(t *testing.T) {
+	schema, raw := compile(t, "envelope.json", file(t, "envelope.json"))
+	properties := raw["properties"].(map[string]any)
+	if raw["$id"] != "envelope.json" || raw["additionalProperties"] != false {
+		t.Error("its $id or additionalProperties is wrong")
+	}
+	known, _ := properties["type"].(map[string]any)["examples"].([]any)
+	if got, want := sorted(known), sorted(words(Types()...)); !slices.Equal(got, want) {
+		t.Errorf("it knows the types %q, want %q", got, want)
+	}
+	written := map[string]bool{}
+	for _, typ := range Types() {
+		e := fixtureEvent(t, typ)
+		if err := schema.Validate(parse(t, marshal(t, e))); err != nil {
+			t.Errorf("%s: %v", typ, err)
+		}
+		e.TraceParent = fixtureEvent(t, ConnectionStatusChanged).TraceParent
+		header, _, err := encode(e, DefaultSource)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var printed map[string]any
+		if err := json.Unmarshal(marshal(t, e), &printed); err != nil {
+			t.Fatal(err)
+		}
+		delete(printed, "data")
+		for name := range header {
+			if name, ok := strings.CutPrefix(name, "ce-"); ok {
+				written[name] = true
+				if printed[name] == nil {
+					t.Errorf("%s: %s is a header and not in the JSON format", typ, name)
+				}
+				delete(printed, name)
+			}
+		}
+		if len(printed) > 0 {
+			t.Errorf("%s: in the JSON format and no header: %v", typ, printed)
+		}
+		// One fault after the other.
+		for name := range properties {
+			faulty := parse(t, marshal(t, e)).(map[string]any)
+			faulty[name] = json.Number("1")
+			if schema.Validate(faulty) == nil {
+				t.Errorf("%s passes with %s = 1", typ, name)
+			}
+		}
+		for _, name := range raw["required"].([]any) {
+			faulty := parse(t, marshal(t, e)).(map[string]any)
+			delete(faulty, name.(string))
+			if schema.Validate(faulty) == nil {
+				t.Errorf("%s passes without %s", typ, name)
+			}
+		}
+	}
+	delete(properties, "data")
+	for name, p := range properties {
+		if !written[name] {
+			t.Errorf("%s is never written", name)
+		}
+		if text, _ := p.(map[string]any)["description"].(string); (p.(map[string]any)["x-open-enum"] == true) != openText.MatchString(text) {
+			t.Errorf("%s: open or not? %q", name, text)
+		}
+		delete(written, name)
+	}
+	if len(written) > 0 {
+		t.Errorf("written and not in the schema: %v", written)
+	}
+}
+
+func sorted(list []any) []string {
+	var all []string
+	for _, v := range list {
+		all = append(all, v.(string))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// TestServiceSchemas holds the schemas of requests and replies to the rules of
+// the others. That the service keeps to them is tested where it runs.
+func TestServiceSchemas(t *testing.T) {
+	found, err := fs.Glob(schemas.FS, "services/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := 2*len(services(t)) + 1; len(found) != want {
+		t.Errorf("%d schemas, want a request and a reply each, and the refusal: %d", len(found), want)
+	}
+	for _, name := range found {
+		schema, raw := compile(t, path.Base(name), file(t, name))
+		if raw["$id"] != path.Base(name) || raw["title"] == nil || raw["description"] == nil || raw["additionalProperties"] != false {
+			t.Errorf("%s: its $id, title, description or additionalProperties is wrong", name)
+		}
+		examples, _ := raw["examples"].([]any)
+		if len(examples) == 0 {
+			t.Errorf("%s has no example", name)
+		}
+		for _, example := range examples {
+			if err := schema.Validate(example); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for field, p := range raw["properties"].(map[string]any) {
+			text, _ := p.(map[string]any)["description"].(string)
+			if text == "" || (p.(map[string]any)["x-open-enum"] == true) != openText.MatchString(text) {
+				t.Errorf("%s: %s is described as %q", name, field, text)
+			}
+		}
+		if schema.Validate(map[string]any{"addedLater": true}) == nil {
+			t.Errorf("%s passes with a field nobody knows", name)
+		}
+	}
+}
+
+// docs/events.md lists every type, every subject and every attribute, and no
+// others.
+func TestDocs(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := func(heading string) (cells []string) {
+		_, after, ok := strings.Cut(string(raw), "\n## "+heading+"\n")
+		if !ok {
+			t.Fatalf("docs/events.md has no section %s", heading)
+		}
+		section, _, _ := strings.Cut(after, "\n## ")
+		for line := range strings.Lines(section) {
+			if cell, ok := strings.CutPrefix(line, "| `"); ok {
+				cell, _, _ = strings.Cut(cell, " | ")
+				for name := range strings.FieldsSeq(strings.NewReplacer("`", " ", ",", " ").Replace(cell)) {
+					cells = append(cells, name)
+				}
+			}
+		}
+		slices.Sort(cells)
+		return cells
+	}
+	var types, subjects, attributes []string
+	for _, typ := range Types() {
+		types = append(types, short(typ))
+	}
+	for _, kind := range Kinds() {
+		subject := DefaultPrefix + "." + kind
+		for _, name := range tokenNames(kind) {
+			letter := name[:1]
+			if name == "silence" {
+				letter = "id"
+			}
+			subject += ".<" + letter + ">"
+		}
+		subjects = append(subjects, subject)
+	}
+	subjects = append(subjects, DefaultPrefix+".timer.<m>.<n>", DefaultPrefix+".due.<m>", DefaultPrefix+".probe.>")
+	for name := range object(t, "envelope.json")["properties"].(map[string]any) {
+		if name != "data" {
+			attributes = append(attributes, name)
+		}
+	}
+	for heading, want := range map[string][]string{"Types": types, "Subjects": subjects, "Attributes": attributes} {
+		slices.Sort(want)
+		if got := first(heading); !slices.Equal(got, want) {
+			t.Errorf("%s in docs/events.md:\n got %q\nwant %q", heading, got, want)
+		}
+	}
+}
+
+// Kinds are exactly the second words of the types.
+func TestKinds(t *testing.T) {
+	seen := map[string]bool{}
+	for _, typ := range Types() {
+		seen[typ.Kind()] = true
+	}
+	if got, want := slices.Sorted(slices.Values(Kinds())), slices.Sorted(maps.Keys(seen)); !slices.Equal(got, want) {
+		t.Errorf("kinds %q, want %q", got, want)
+	}
+	for _, kind := range Kinds() {
+		if _, _, ok := about(kind); !ok {
+			t.Errorf("%s: nobody knows its tokens", kind)
+		}
+	}
 }
