@@ -648,15 +648,16 @@ func TestDocs(t *testing.T) {
 		types = append(types, short(typ))
 	}
 	for _, kind := range Kinds() {
-		subject := DefaultPrefix + "." + kind
+		var subject strings.Builder
+		subject.WriteString(DefaultPrefix + "." + kind)
 		for _, name := range tokenNames(kind) {
 			letter := name[:1]
 			if name == "silence" {
 				letter = "id"
 			}
-			subject += ".<" + letter + ">"
+			subject.WriteString(".<" + letter + ">")
 		}
-		subjects = append(subjects, subject)
+		subjects = append(subjects, subject.String())
 	}
 	subjects = append(subjects, DefaultPrefix+".timer.<m>.<n>", DefaultPrefix+".due.<m>", DefaultPrefix+".probe.>")
 	for name := range object(t, "envelope.json")["properties"].(map[string]any) {
