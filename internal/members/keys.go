@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/secret"
@@ -112,6 +113,9 @@ func (f keyFile) keys() (Keys, error) {
 	}
 	k := Keys{tokens: tokens}
 	for i, s := range f.Seal {
+		if slices.ContainsFunc(f.Seal[:i], func(other sealKey) bool { return other.ID == s.ID }) {
+			return Keys{}, fmt.Errorf("read key file: sealing key %d: another has the same id; give it one of its own", i+1)
+		}
 		if len(s.Key) != 32 || s.ID == "" || len(s.ID) > maxKeyID {
 			return Keys{}, fmt.Errorf("read key file: sealing key %d: want an id of at most %d characters and 32 bytes", i+1, maxKeyID)
 		}

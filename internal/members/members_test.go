@@ -177,6 +177,47 @@ func TestKeyFile(t *testing.T) {
 	}
 }
 
+// A key is rotated: the new one opens everywhere before it seals anywhere.
+func TestSealingKeyIsRotated(t *testing.T) {
+	load := func(f keyFile) Keys {
+		t.Helper()
+		keys, err := f.keys()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	first, second := newKeyFile(), newKeyFile()
+	second.Seal[0].ID = "k2"
+	file := func(seal ...sealKey) keyFile { return keyFile{Version: 1, TokenSecret: first.TokenSecret, Seal: seal} }
+	before, both := load(file(first.Seal[0])), load(file(first.Seal[0], second.Seal[0]))
+	turned, after := load(file(second.Seal[0], first.Seal[0])), load(file(second.Seal[0]))
+	for name, tt := range map[string]struct {
+		seals, opens Keys
+		want         error
+	}{
+		"step 1, from a replica that is behind": {before, both, nil},
+		"step 1, to a replica that is behind":   {both, before, nil},
+		"step 2, from a replica that is behind": {both, turned, nil},
+		"step 2, to a replica that is behind":   {turned, both, nil},
+		"step 3, what was sealed anew":          {turned, after, nil},
+		"step 3, what was not":                  {both, after, ErrSealed},
+		"without step 1":                        {turned, before, ErrSealed},
+	} {
+		sealed, err := tt.seals.seal("m", credentials{refresh: secret.New("r")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := tt.opens.open("m", sealed); !errors.Is(err, tt.want) || err == nil && c.refresh.Reveal() != "r" {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+	second.Seal[0].ID = first.Seal[0].ID
+	if _, err := file(first.Seal[0], second.Seal[0]).keys(); err == nil || !strings.Contains(err.Error(), "same id") {
+		t.Errorf("two keys of one id: %v", err)
+	}
+}
+
 // Two replicas want the grant at once, again and again; after each round the
 // stored token is the one b.well takes.
 func TestReplicasRedeemOneAfterTheOther(t *testing.T) {
