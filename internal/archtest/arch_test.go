@@ -33,6 +33,8 @@ const (
 var may = map[string][]string{
 	"cmd/connector": {"*"},
 
+	"consumer": {"schemas", "nats.go"}, // public: it stands on the contract alone
+
 	"internal/secret":        {},
 	"internal/events":        {"internal/secret", "nats.go", "backoff", "x/sync"},
 	"internal/bwell":         {"internal/secret", "backoff"},

@@ -1,0 +1,257 @@
+// Package consumer is for services that live off the connector's events, such
+// as one that pushes to members' phones. It is all they need to import.
+//
+//	client := consumer.New(js, consumer.Config{})
+//	err := client.Run(ctx, consumer.Subscription{
+//		Durable: "notify",
+//		Handlers: consumer.Handlers{
+//			PromptOpened: func(ctx context.Context, e consumer.Event, p consumer.Prompt) error { … },
+//			Gap:          func(ctx context.Context, g consumer.GapError) error { … },
+//			Poison:       func(ctx context.Context, p consumer.Poison) error { … },
+//		},
+//	})
+//
+// Run delivers at least once, in order per subject, and acknowledges only what
+// is done. It tells doubles, gaps and replays apart from news, so that nobody
+// is pushed twice. Read handlers.go first, then run.go; [NewMemory] is a stream
+// for your own tests. docs/events.md tells what the events mean.
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// ErrNothing reports that nothing is known or asked of a member: the token is
+// of nobody, or of somebody who was forgotten.
+var ErrNothing = errors.New("consumer: nothing is known of this member")
+
+// Config says where the connector is. The zero value is what it does by
+// default.
+type Config struct {
+	Prefix  string // of the subjects; default "sc.v1"
+	Stream  string // default "SC_EVENTS"
+	Service string // prefix of the connector's services; default "sc.svc.v1"
+}
+
+// A Client reads the connector's stream and asks it to act. It is safe for
+// concurrent use.
+type Client struct {
+	Config
+	js jetstream.JetStream // nil in tests without a server
+	broker
+}
+
+// A broker is what a Client needs of one; in memory it is a fake.
+type broker interface {
+	// last returns the last message of a subject, as the leader has it; nil if
+	// there is none.
+	last(ctx context.Context, subject string) (*message, error)
+	// next returns the first message of a subject from a stream sequence on;
+	// nil if there is none.
+	next(ctx context.Context, subject string, from uint64) (*message, error)
+	// request asks a service.
+	request(ctx context.Context, subject string, body []byte) (*nats.Msg, error)
+}
+
+// A message is one of the stream.
+type message struct {
+	subject string
+	seq     uint64
+	header  nats.Header
+	data    []byte
+}
+
+// New returns a client. It starts nothing.
+func New(js jetstream.JetStream, c Config) *Client {
+	c = c.withDefaults()
+	api := cmp.Or(strings.TrimSuffix(js.Options().APIPrefix, "."), "$JS.API")
+	return &Client{Config: c, js: js, broker: server{js.Conn(), api + ".STREAM.MSG.GET." + c.Stream}}
+}
+
+func (c Config) withDefaults() Config {
+	return Config{cmp.Or(c.Prefix, "sc.v1"), cmp.Or(c.Stream, "SC_EVENTS"), cmp.Or(c.Service, "sc.svc.v1")}
+}
+
+// State returns the head of what is known of a member: the state that all
+// facts add up to.
+func (c *Client) State(ctx context.Context, member string) (Member, error) {
+	return head[Member](ctx, c, "member", member)
+}
+
+// Agenda returns the head of what is asked of a member: all open prompts.
+func (c *Client) Agenda(ctx context.Context, member string) (Agenda, error) {
+	return head[Agenda](ctx, c, "agenda", member)
+}
+
+func head[T any](ctx context.Context, c *Client, kind, member string) (T, error) {
+	var data T
+	if member == "" || strings.ContainsAny(member, ".*> ") {
+		return data, ErrNothing
+	}
+	m, err := c.last(ctx, c.Prefix+"."+kind+"."+member)
+	if err != nil {
+		return data, fmt.Errorf("consumer: read the %s of %s: %w", kind, member, err)
+	}
+	if m == nil || len(m.data) == 0 {
+		return data, ErrNothing
+	}
+	if err := json.Unmarshal(m.data, &data); err != nil {
+		return data, fmt.Errorf("%w: the %s of %s", ErrMalformed, kind, member)
+	}
+	return data, nil
+}
+
+// Current reports whether a prompt is still asked, and returns it as it is
+// now. Ask before a push, above all before one that comes late.
+func (c *Client) Current(ctx context.Context, promptID string) (Prompt, bool, error) {
+	i := strings.LastIndexByte(promptID, '.')
+	if i <= 0 || strings.ContainsAny(promptID[:i], ".*> ") {
+		return Prompt{}, false, nil
+	}
+	// The last prompt event of the connection says whose it is.
+	m, err := c.last(ctx, c.Prefix+".prompt.*."+promptID[:i])
+	if err != nil {
+		return Prompt{}, false, fmt.Errorf("consumer: look for prompt %s: %w", promptID, err)
+	}
+	if m == nil {
+		return Prompt{}, false, nil
+	}
+	member, _, _ := strings.Cut(strings.TrimPrefix(m.subject, c.Prefix+".prompt."), ".")
+	agenda, err := c.Agenda(ctx, member)
+	if errors.Is(err, ErrNothing) {
+		return Prompt{}, false, nil
+	}
+	if err != nil {
+		return Prompt{}, false, err
+	}
+	p, open := agenda.Open(promptID)
+	return p, open, nil
+}
+
+// A Refusal is a word that says why the connector does not act. Find it with
+// errors.AsType[consumer.Refusal].
+type Refusal string
+
+// The refusals. There may be more.
+const (
+	NotFound         Refusal = "not_found"         // no such prompt, or not of this member
+	StalePrompt      Refusal = "stale_prompt"      // closed, or no longer broken: show the member that all is well
+	ConsentEnded     Refusal = "consent_ended"     // lead the member to their consent
+	NotSupported     Refusal = "not_supported"     // this action is not performed by the connector
+	ReconnectInApp   Refusal = "reconnect_in_app"  // b.well refuses: use its SDK in the app
+	IdentityRequired Refusal = "identity_required" // the member must verify their identity first
+	RateLimited      Refusal = "rate_limited"      // too often: wait a few seconds
+	BadRequest       Refusal = "bad_request"       // an id is missing
+	Upstream         Refusal = "upstream"          // b.well could not be asked: try again
+)
+
+// Error implements error.
+func (r Refusal) Error() string { return "consumer: the connector refuses: " + string(r) }
+
+// Started is the way back that the connector prepared.
+type Started struct {
+	Method      string `json:"method"`                // oauth or activate_direct
+	RedirectURL string `json:"redirectUrl,omitempty"` // oauth: open it at once, keep it nowhere, log it never
+	Status      Status `json:"status,omitempty"`      // activate_direct: what the connection is now
+}
+
+// StartPrompt does what the member's tap on a prompt asks for. memberID is
+// b.well's id of the member who is signed in: a prompt of another member is
+// not found. An error that is a [Refusal] is the connector's answer.
+func (c *Client) StartPrompt(ctx context.Context, promptID, memberID string) (Started, error) {
+	return c.start(ctx, map[string]string{"promptId": promptID, "memberId": memberID})
+}
+
+// StartOffer does what the tap on a recommended source asks for.
+func (c *Client) StartOffer(ctx context.Context, offerID, memberID string) (Started, error) {
+	return c.start(ctx, map[string]string{"offerId": offerID, "memberId": memberID})
+}
+
+func (c *Client) start(ctx context.Context, what map[string]string) (Started, error) {
+	body, err := json.Marshal(what)
+	if err != nil {
+		return Started{}, err
+	}
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+	}
+	reply, err := c.request(ctx, c.Service+".prompt.start", body)
+	if err != nil {
+		return Started{}, fmt.Errorf("consumer: start: %w", err)
+	}
+	if word := reply.Header.Get(micro.ErrorCodeHeader); word != "" {
+		return Started{}, Refusal(word)
+	}
+	var s Started
+	if err := json.Unmarshal(reply.Data, &s); err != nil || s.Method == "" {
+		return Started{}, errors.New("consumer: start: the answer is not the connector's")
+	}
+	return s, nil
+}
+
+// server is a broker that is one.
+type server struct {
+	nc  *nats.Conn
+	get string // subject of the request for one message, which the stream's leader answers
+}
+
+func (s server) last(ctx context.Context, subject string) (*message, error) {
+	return s.message(ctx, map[string]any{"last_by_subj": subject})
+}
+
+func (s server) next(ctx context.Context, subject string, from uint64) (*message, error) {
+	return s.message(ctx, map[string]any{"next_by_subj": subject, "seq": from})
+}
+
+func (s server) request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
+	return s.nc.RequestWithContext(ctx, subject, body)
+}
+
+func (s server) message(ctx context.Context, which map[string]any) (*message, error) {
+	body, err := json.Marshal(which)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := s.nc.RequestWithContext(ctx, s.get, body)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Message *struct {
+			Subject string `json:"subject"`
+			Seq     uint64 `json:"seq"`
+			Header  []byte `json:"hdrs"`
+			Data    []byte `json:"data"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(reply.Data, &answer); {
+	case err != nil:
+		return nil, errors.New("the answer is not JetStream's")
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, nil
+	case answer.Error != nil:
+		return nil, answer.Error
+	case answer.Message == nil:
+		return nil, nil
+	}
+	m := &message{subject: answer.Message.Subject, seq: answer.Message.Seq, data: answer.Message.Data}
+	if len(answer.Message.Header) > 0 {
+		if m.header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
+			return nil, errors.New("the message's header is broken")
+		}
+	}
+	return m, nil
+}

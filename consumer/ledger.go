@@ -1,0 +1,122 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Mark is how far a consumer is with one subject.
+type Mark struct {
+	Stream   uint64 `json:"stream"`   // stream sequence of the last message that is done
+	Sequence uint64 `json:"sequence"` // its sequence; 0 if none was ever done
+	ID       string `json:"id"`       // its id
+}
+
+// A Ledger remembers, per subject, the last event that is done. Events of a
+// subject are done in order, so one mark per subject says of every event
+// whether it was handled.
+//
+// Done is called after the handler returned and before the broker hears of it.
+// A crash between the handler and Done calls the handler again; only a handler
+// that writes its effect and [Event.Mark] in one transaction is safe from that.
+type Ledger interface {
+	// Last returns the mark of a subject, the zero Mark if there is none. It
+	// must see what Done wrote before, by whatever process.
+	Last(ctx context.Context, subject string) (Mark, error)
+	// Done sets the mark of a subject.
+	Done(ctx context.Context, subject string, m Mark) error
+}
+
+// MemoryLedger is a ledger of one process's life. Within it, events are told
+// once and gaps are found. After a restart nothing is lost and no gap is
+// reported falsely, but events that were in hand may be handled again, and a
+// gap that opened meanwhile is not seen. It is not for several replicas.
+type MemoryLedger struct {
+	mu    sync.Mutex
+	marks map[string]Mark
+}
+
+// NewMemoryLedger returns an empty ledger.
+func NewMemoryLedger() *MemoryLedger { return &MemoryLedger{marks: map[string]Mark{}} }
+
+// Last implements Ledger.
+func (l *MemoryLedger) Last(_ context.Context, subject string) (Mark, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.marks[subject], nil
+}
+
+// Done implements Ledger.
+func (l *MemoryLedger) Done(_ context.Context, subject string, m Mark) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.marks[subject] = m
+	return nil
+}
+
+// KVLedger keeps the marks in a NATS key-value bucket, so that they survive
+// restarts and are shared by replicas: duplicates and gaps are known whatever
+// happens to the process. An effect is repeated only if the process dies
+// between the effect and the mark, so act under [Event.ID] where that matters.
+type KVLedger struct {
+	kv   jetstream.KeyValue
+	name string
+}
+
+// markAge is how long the mark of a subject that has no more events is kept.
+const markAge = 400 * 24 * time.Hour
+
+// NewKVLedger returns the ledger of the consumer called name, in a bucket that
+// is made if it is not there: with so many replicas (1 to 5), and without
+// direct reads, so that the leader answers and a mark is never an old one.
+func NewKVLedger(ctx context.Context, js jetstream.JetStream, bucket, name string, replicas int) (*KVLedger, error) {
+	kv, err := js.KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		_, err = js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: "KV_" + bucket, Description: "marks of consumers of the connector's events", Subjects: []string{"$KV." + bucket + ".>"},
+			Storage: jetstream.FileStorage, Replicas: max(1, replicas), MaxMsgsPerSubject: 1, MaxAge: markAge,
+			Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true,
+		})
+		if err == nil {
+			kv, err = js.KeyValue(ctx, bucket)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("consumer: ledger %s: %w", bucket, err)
+	}
+	return &KVLedger{kv, name}, nil
+}
+
+// Last implements Ledger.
+func (l *KVLedger) Last(ctx context.Context, subject string) (Mark, error) {
+	entry, err := l.kv.Get(ctx, l.name+"."+subject)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Mark{}, nil
+	}
+	if err != nil {
+		return Mark{}, fmt.Errorf("consumer: read a mark: %w", err)
+	}
+	var m Mark
+	if err := json.Unmarshal(entry.Value(), &m); err != nil {
+		return Mark{}, fmt.Errorf("consumer: read a mark: %w", err)
+	}
+	return m, nil
+}
+
+// Done implements Ledger.
+func (l *KVLedger) Done(ctx context.Context, subject string, m Mark) error {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if _, err := l.kv.Put(ctx, l.name+"."+subject, body); err != nil {
+		return fmt.Errorf("consumer: write a mark: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,358 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// From says where a new subscription begins.
+type From int
+
+// The beginnings.
+const (
+	FromFirst From = iota // the oldest event that is kept
+	FromNew               // what comes from now on
+	FromHeads             // the last event of each subject, then what comes
+)
+
+// A Subscription is what a service wants of the stream. Handlers with Poison,
+// and with Gap unless only heads are handled, are required.
+type Subscription struct {
+	// Durable names the consumer on the broker, which remembers what was
+	// acknowledged. It is made if it is not there. Run as many replicas as you
+	// like: one of them gets all events, the others stand by.
+	//
+	// Empty: nothing is remembered, Run begins at From every time, and an event
+	// whose handler fails holds up what follows.
+	Durable string
+
+	Handlers Handlers
+
+	// Ledger remembers what is done; default a [MemoryLedger].
+	Ledger Ledger
+
+	From    From      // where a new durable begins, and every ordered run
+	Since   time.Time // instead of From: what was stored since then
+	Members []string  // tokens; empty: all members
+
+	// MaxAge is how old a request to the member may be (prompt.opened,
+	// prompt.reminded, access.ended, observation.lost): older ones go to
+	// Handlers.Replayed, as do expired prompts. Default 24 h; negative: any age.
+	MaxAge time.Duration
+
+	// Projection says that the handlers push nobody but build a state: then
+	// what is late or replayed reaches them too.
+	Projection bool
+
+	Workers  int                           // handlers at work at once; one member's events always in one; default 8
+	Timeout  time.Duration                 // of one call of a handler; default 1 min
+	Tries    int                           // of an event before it is poison; default 20, about an hour
+	Delay    func(tries int) time.Duration // until the next try; default 1 s, doubled up to 5 min
+	AckWait  time.Duration                 // when the broker gives up on a silent process; default 30 s; of a new durable
+	Takeover time.Duration                 // when a replica that stands by takes over; default 30 s; of a new durable
+
+	// Settled hears of every delivery, for logs and metrics; err says why it
+	// failed or is poison. It is called by several goroutines.
+	Settled func(e Event, o Outcome, err error)
+}
+
+// group is the priority group of the durable: one replica is pinned.
+const group = "consumer"
+
+// prepare checks s and returns the runner of it.
+func (s Subscription) prepare(b broker, prefix string, now func() time.Time) (*runner, error) {
+	table, only := map[Type]entry{}, true
+	for _, e := range s.Handlers.table() {
+		table[e.typ] = e
+		only = only && (!e.set || e.typ == MemberSnapshot || e.typ == AgendaSnapshot)
+	}
+	if s.Handlers.Poison == nil {
+		return nil, errors.New("consumer: Handlers.Poison is required: what no handler can use must not vanish")
+	}
+	if s.Handlers.Gap == nil && !only {
+		return nil, errors.New("consumer: Handlers.Gap is required: events that were lost must not go unnoticed")
+	}
+	if s.Ledger == nil {
+		s.Ledger = NewMemoryLedger()
+	}
+	if s.Delay == nil {
+		s.Delay = func(tries int) time.Duration { return min(time.Second<<min(tries-1, 10), 5*time.Minute) }
+	}
+	s.MaxAge = cmp.Or(s.MaxAge, 24*time.Hour)
+	s.Workers = cmp.Or(s.Workers, 8)
+	s.Timeout = cmp.Or(s.Timeout, time.Minute)
+	s.Tries = cmp.Or(s.Tries, 20)
+	s.AckWait = cmp.Or(s.AckWait, 30*time.Second)
+	s.Takeover = cmp.Or(s.Takeover, 30*time.Second)
+	r := &runner{Subscription: s, broker: b, prefix: prefix, now: now, table: table, ordered: s.Durable == ""}
+	r.filters = r.subjects()
+	if len(r.filters) == 0 {
+		return nil, errors.New("consumer: no handler is set")
+	}
+	return r, nil
+}
+
+// subjects returns the subjects of the kinds for which a handler is set.
+func (r *runner) subjects() []string {
+	var subjects []string
+	for _, e := range r.table {
+		if !e.set {
+			continue
+		}
+		kind := r.prefix + "." + e.typ.Kind()
+		members := r.Members
+		if len(members) == 0 {
+			members = []string{"*"}
+		}
+		switch e.typ.Kind() {
+		case "storm", "observer":
+			subjects = append(subjects, kind)
+		case "source", "silence":
+			subjects = append(subjects, kind+".*")
+		case "connection", "recommendation", "prompt":
+			for _, m := range members {
+				subjects = append(subjects, kind+"."+m+".*")
+			}
+		default:
+			for _, m := range members {
+				subjects = append(subjects, kind+"."+m)
+			}
+		}
+	}
+	slices.Sort(subjects)
+	return slices.Compact(subjects)
+}
+
+// Run reads the stream and calls the handlers until ctx ends, finishes what is
+// in hand, and returns nil. Any other error says that it cannot go on; start it
+// again, nothing is lost.
+func (c *Client) Run(ctx context.Context, s Subscription) error {
+	if c.js == nil {
+		return errors.New("consumer: a stream in memory does not run; deliver what is in it with Memory.Deliver")
+	}
+	r, err := s.prepare(c.broker, c.Prefix, time.Now)
+	if err != nil {
+		return err
+	}
+	var messages jetstream.MessagesContext
+	release := func() {}
+	if r.ordered {
+		messages, err = c.openOrdered(ctx, r)
+	} else {
+		messages, release, err = c.openDurable(ctx, r)
+	}
+	if err != nil {
+		return err
+	}
+	return r.run(ctx, messages, release)
+}
+
+func (c *Client) openOrdered(ctx context.Context, r *runner) (jetstream.MessagesContext, error) {
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: r.filters}
+	config.DeliverPolicy, config.OptStartTime = r.start()
+	consumer, err := c.js.OrderedConsumer(ctx, c.Stream, config)
+	if err != nil {
+		return nil, fmt.Errorf("consumer: read %s: %w", c.Stream, err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return nil, fmt.Errorf("consumer: read %s: %w", c.Stream, err)
+	}
+	return messages, nil
+}
+
+func (r *runner) start() (jetstream.DeliverPolicy, *time.Time) {
+	switch {
+	case !r.Since.IsZero():
+		return jetstream.DeliverByStartTimePolicy, &r.Since
+	case r.From == FromNew:
+		return jetstream.DeliverNewPolicy, nil
+	case r.From == FromHeads:
+		return jetstream.DeliverLastPerSubjectPolicy, nil
+	default:
+		return jetstream.DeliverAllPolicy, nil
+	}
+}
+
+// openDurable finds the durable, or makes it. What operators set on it stays,
+// but its subjects follow the handlers.
+func (c *Client) openDurable(ctx context.Context, r *runner) (jetstream.MessagesContext, func(), error) {
+	fail := func(err error) (jetstream.MessagesContext, func(), error) {
+		return nil, nil, fmt.Errorf("consumer: durable %s on %s: %w", r.Durable, c.Stream, err)
+	}
+	consumer, err := c.js.Consumer(ctx, c.Stream, r.Durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		config := jetstream.ConsumerConfig{
+			Durable: r.Durable, FilterSubjects: r.filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: r.AckWait,
+			MaxDeliver: -1, MaxAckPending: 1000,
+			PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group}, PinnedTTL: r.Takeover,
+		}
+		config.DeliverPolicy, config.OptStartTime = r.start()
+		consumer, err = c.js.CreateConsumer(ctx, c.Stream, config)
+	case err == nil:
+		config := consumer.CachedInfo().Config
+		have := config.FilterSubjects
+		if config.FilterSubject != "" {
+			have = []string{config.FilterSubject}
+		}
+		if !slices.Equal(slices.Sorted(slices.Values(have)), r.filters) {
+			config.FilterSubject, config.FilterSubjects = "", r.filters
+			consumer, err = c.js.UpdateConsumer(ctx, c.Stream, config)
+		}
+	}
+	if err != nil {
+		return fail(err)
+	}
+	info := consumer.CachedInfo()
+	r.AckWait = cmp.Or(info.Config.AckWait, r.AckWait)
+	if info.NumAckPending > 0 {
+		r.floor = &info.AckFloor.Stream
+	}
+	options := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(max(64, 4*r.Workers)), jetstream.WithMessagesErrOnMissingHeartbeat(false)}
+	release := func() {}
+	if groups := info.Config.PriorityGroups; len(groups) > 0 {
+		options = append(options, jetstream.PullPriorityGroup(groups[0]))
+		release = func() {
+			// Only a courtesy to whoever stands by: without it he takes over
+			// after the time that the durable says.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if s, err := c.js.Stream(ctx, c.Stream); err == nil {
+				_ = s.UnpinConsumer(ctx, r.Durable, groups[0])
+			}
+		}
+	}
+	messages, err := consumer.Messages(options...)
+	if err != nil {
+		return fail(err)
+	}
+	return messages, release, nil
+}
+
+// run hands each message to the worker of its member.
+func (r *runner) run(ctx context.Context, messages jetstream.MessagesContext, release func()) error {
+	work := context.WithoutCancel(ctx) // a stop must not abort the message in hand
+	var workers sync.WaitGroup
+	lanes := make([]chan jetstream.Msg, r.Workers)
+	for i := range lanes {
+		lanes[i] = make(chan jetstream.Msg)
+		workers.Go(func() {
+			l := &lane{trying: map[string]*trial{}}
+			for m := range lanes[i] {
+				r.deliver(ctx, work, l, m)
+			}
+		})
+	}
+	stop := context.AfterFunc(ctx, messages.Stop)
+	defer stop()
+	var err error
+	served := false
+	for {
+		var m jetstream.Msg
+		if m, err = messages.Next(); err != nil {
+			break
+		}
+		served = true
+		select {
+		case lanes[r.lane(m.Subject())] <- m:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	messages.Stop()
+	for _, l := range lanes {
+		close(l)
+	}
+	workers.Wait()
+	if served {
+		release()
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("consumer: read the stream: %w", err)
+}
+
+// lane returns the worker of a subject: one member's events stay in order.
+func (r *runner) lane(subject string) int {
+	_, member := r.about(subject)
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(cmp.Or(member, subject)))
+	return int(h.Sum32() % uint32(r.Workers))
+}
+
+// deliver settles one delivery and tells the broker. ctx ends waiting, work
+// does not end.
+func (r *runner) deliver(ctx, work context.Context, l *lane, m jetstream.Msg) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return // not from JetStream; there is nobody to tell
+	}
+	in := message{m.Subject(), meta.Sequence.Stream, m.Headers(), m.Data()}
+	if r.ordered {
+		for v := r.settle(work, l, in); v.later(); v = r.settle(work, l, in) {
+			select {
+			case <-time.After(v.delay):
+			case <-ctx.Done():
+				return
+			}
+		}
+		return
+	}
+	done := r.inProgress(m)
+	v := r.settle(work, l, in)
+	done()
+	// If the broker does not hear it, it delivers again and the ledger knows.
+	switch {
+	case v.later():
+		_ = m.NakWithDelay(v.delay)
+	case v.outcome == Poisoned:
+		_ = m.TermWithReason(reason(v.err))
+	default:
+		_ = m.Ack()
+	}
+}
+
+// reason returns why in the form that fits a line of the broker's protocol.
+// What a handler says stays with the handler: it may name members.
+func reason(err error) string {
+	if errors.Is(err, ErrMalformed) || errors.Is(err, ErrUnknownType) {
+		return strings.Join(strings.Fields(err.Error()), " ")
+	}
+	return "its handler failed too often"
+}
+
+// inProgress tells the broker again and again that the message is in hand,
+// until done is called.
+func (r *runner) inProgress(m jetstream.Msg) (done func()) {
+	var mu sync.Mutex
+	every, ended := r.AckWait/3, false
+	var timer *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(every, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			_ = m.InProgress()
+			timer.Reset(every)
+		}
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		timer.Stop()
+	}
+}

@@ -1,0 +1,327 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Outcome names what became of one delivery.
+type Outcome string
+
+// The outcomes.
+const (
+	Handled   Outcome = "handled"    // its handler returned nil
+	NotWanted Outcome = "not_wanted" // no handler is set for its type
+	Late      Outcome = "late"       // a request to the member that is no news; told to Replayed
+	Replayed  Outcome = "replayed"   // a copy made by a replay
+	Gone      Outcome = "forgotten"  // the member was forgotten
+	Double    Outcome = "double"     // done before
+	Waiting   Outcome = "waiting"    // an earlier event of its subject has to be done first
+	Failed    Outcome = "failed"     // comes again
+	NotKnown  Outcome = "unknown"    // told to Unknown
+	Poisoned  Outcome = "poisoned"   // told to Poison, and terminated
+)
+
+// A verdict is what the broker is to hear about a delivery.
+type verdict struct {
+	outcome Outcome
+	delay   time.Duration // Waiting and Failed: until the next delivery
+	err     error         // why it failed or is poison
+}
+
+// later reports whether the message must come again.
+func (v verdict) later() bool { return v.outcome == Waiting || v.outcome == Failed }
+
+// A runner settles deliveries of one subscription.
+type runner struct {
+	Subscription
+	broker broker
+	prefix string
+	now    func() time.Time
+	table  map[Type]entry
+
+	filters []string // the subjects that are read, sorted
+
+	// floor is the stream sequence up to which everything was acknowledged when
+	// the subscription started; after it there may be messages that an earlier
+	// process had in hand. Nil if there are none.
+	floor *uint64
+
+	// ordered: messages come once and in order, and there is nobody to tell.
+	ordered bool
+}
+
+// A lane holds what one worker knows of its subjects. Everything about a
+// subject happens in one lane.
+type lane struct{ trying map[string]*trial }
+
+// A trial is an event that has to be tried again. Later events of its subject
+// wait for it.
+type trial struct {
+	seq   uint64 // in the stream
+	tries int
+	at    time.Time // of the next try
+}
+
+// settle does what is to be done about one delivery. It is the only place that
+// decides so.
+func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
+	if attribute(m.header, "ce-replay") != "" {
+		v, _ := r.attempt(ctx, l, m, Mark{})
+		return v
+	}
+	mark, err := r.Ledger.Last(ctx, m.subject)
+	if err != nil {
+		return verdict{Failed, r.Delay(1), err}
+	}
+	if m.seq <= mark.Stream {
+		r.observe(Event{ID: attribute(m.header, "ce-id"), Type: Type(attribute(m.header, "ce-type"))}, m, Double, nil)
+		return verdict{outcome: Double}
+	}
+	if t := l.trying[m.subject]; t != nil && t.seq > mark.Stream && t.seq < m.seq {
+		// If it does not come back in time, somebody else has it or it was
+		// deleted: then the stream knows.
+		if now := r.now(); now.Before(t.at.Add(r.AckWait)) {
+			return verdict{Waiting, max(t.at.Sub(now), 0) + 20*time.Millisecond, nil}
+		}
+	}
+	mark, err = r.catchUp(ctx, l, m, mark)
+	if err != nil {
+		return verdict{Waiting, r.Delay(1), err}
+	}
+	v, _ := r.attempt(ctx, l, m, mark)
+	return v
+}
+
+// catchUp handles what stands in the stream between the mark and m. There is
+// something if an earlier process took messages and died with them: the broker
+// delivers them again only after a time, and newer ones before them.
+func (r *runner) catchUp(ctx context.Context, l *lane, m message, mark Mark) (Mark, error) {
+	sequence, err := strconv.ParseUint(attribute(m.header, "ce-sequence"), 10, 64)
+	if r.ordered || err == nil && sequence == mark.Sequence+1 {
+		return mark, nil
+	}
+	from := mark.Stream
+	if mark == (Mark{}) {
+		if r.floor == nil {
+			return mark, nil
+		}
+		from = *r.floor
+	}
+	for {
+		next, err := r.broker.next(ctx, m.subject, from+1)
+		if err != nil {
+			return mark, err
+		}
+		if next == nil || next.seq >= m.seq {
+			return mark, nil
+		}
+		v, done := r.attempt(ctx, l, *next, mark)
+		if v.later() {
+			return mark, errors.New("consumer: an earlier event has to be tried again")
+		}
+		from, mark = next.seq, done
+	}
+}
+
+// attempt handles a message that comes right after mark, and returns the mark
+// that follows.
+func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (verdict, Mark) {
+	kind, member := r.about(m.subject)
+	if (kind == "member" || kind == "agenda") && len(m.data) == 0 {
+		err := r.call(ctx, func(ctx context.Context) error {
+			if r.Handlers.Forgotten == nil {
+				return nil
+			}
+			return r.Handlers.Forgotten(ctx, member)
+		})
+		if err != nil {
+			return r.failed(ctx, l, m, Event{}, mark, err)
+		}
+		return r.done(ctx, l, m, Gone, Event{}, r.after(m, Event{}, mark))
+	}
+	e, err := decode(m.subject, m.seq, m.header, m.data)
+	if err != nil {
+		return r.poison(ctx, l, m, e, r.past(m, mark), err)
+	}
+	if e.Replay == "" {
+		if e.Sequence == mark.Sequence && e.ID == mark.ID {
+			return r.done(ctx, l, m, Double, e, e.Mark())
+		}
+		if lost, ok := r.gap(e, mark); ok && kind != "member" && kind != "agenda" {
+			lost.Member = member
+			if r.Handlers.Gap != nil {
+				if err := r.call(ctx, func(ctx context.Context) error { return r.Handlers.Gap(ctx, lost) }); err != nil {
+					return r.failed(ctx, l, m, e, mark, err)
+				}
+			}
+			// What follows may fail: the gap was told all the same.
+			mark = Mark{Stream: mark.Stream, Sequence: e.Sequence - 1}
+			if err := r.Ledger.Done(ctx, m.subject, mark); err != nil {
+				return verdict{Failed, r.Delay(1), err}, mark
+			}
+		}
+	}
+	handle, outcome := r.handler(e)
+	if handle == nil {
+		return r.poison(ctx, l, m, e, r.after(m, e, mark), ErrUnknownType)
+	}
+	if err := r.call(ctx, func(ctx context.Context) error { return handle(ctx, e) }); err != nil {
+		return r.failed(ctx, l, m, e, mark, err)
+	}
+	return r.done(ctx, l, m, outcome, e, r.after(m, e, mark))
+}
+
+// after returns the mark after e; a tombstone is no event and ends the count.
+func (r *runner) after(m message, e Event, mark Mark) Mark {
+	switch {
+	case e.Replay != "":
+		return mark
+	case e.ID == "":
+		return Mark{Stream: m.seq}
+	default:
+		return e.Mark()
+	}
+}
+
+// past returns the mark after a message that is no event. Its sequence counts
+// if it is the one that was expected.
+func (r *runner) past(m message, mark Mark) Mark {
+	if n, err := strconv.ParseUint(attribute(m.header, "ce-sequence"), 10, 64); err == nil && n == mark.Sequence+1 {
+		return Mark{Stream: m.seq, Sequence: n}
+	}
+	return Mark{Stream: m.seq, Sequence: mark.Sequence, ID: mark.ID}
+}
+
+// gap returns the events that are missing between mark and e. The first event
+// that is ever seen of a subject sets the count. One that counts backwards is
+// of a new incarnation of the member, whose count begins at 1.
+func (r *runner) gap(e Event, mark Mark) (GapError, bool) {
+	g := GapError{Subject: e.Subject, From: mark.Sequence + 1, To: e.Sequence - 1}
+	if mark.Sequence == 0 {
+		return g, false
+	}
+	if e.Sequence <= mark.Sequence {
+		g.From = 1
+	}
+	return g, g.From <= g.To
+}
+
+// handler returns what is to be called about e, and how that is named; nil if
+// e can only be put aside.
+func (r *runner) handler(e Event) (func(context.Context, Event) error, Outcome) {
+	known, ok := r.table[e.Type]
+	replayed := r.Handlers.Replayed
+	if replayed == nil {
+		replayed = func(context.Context, Event) error { return nil }
+	}
+	switch {
+	case e.Replay != "" && !r.Projection:
+		return replayed, Replayed
+	case !ok && r.Handlers.Unknown != nil:
+		return r.Handlers.Unknown, NotKnown
+	case !ok:
+		return nil, Poisoned
+	case !r.Projection && r.late(e):
+		return replayed, Late
+	case !known.set:
+		return known.handle, NotWanted // the body is looked at all the same
+	default:
+		return known.handle, Handled
+	}
+}
+
+// late reports a request to the member that is too old to be made unasked.
+func (r *runner) late(e Event) bool {
+	switch e.Type {
+	case PromptOpened, PromptReminded, AccessEnded, ObservationLost:
+		now := r.now()
+		return r.MaxAge > 0 && now.Sub(e.Recorded) > r.MaxAge || !e.Expires.IsZero() && now.After(e.Expires)
+	default:
+		return false
+	}
+}
+
+// done enters the mark.
+func (r *runner) done(ctx context.Context, l *lane, m message, o Outcome, e Event, mark Mark) (verdict, Mark) {
+	if e.Replay == "" {
+		if err := r.Ledger.Done(ctx, m.subject, mark); err != nil {
+			return verdict{Failed, r.Delay(1), err}, mark
+		}
+	}
+	delete(l.trying, m.subject)
+	r.observe(e, m, o, nil)
+	return verdict{outcome: o}, mark
+}
+
+// failed has m come again, unless it can never be handled or was tried often
+// enough.
+func (r *runner) failed(ctx context.Context, l *lane, m message, e Event, mark Mark, err error) (verdict, Mark) {
+	t := l.trying[m.subject]
+	if t == nil || t.seq != m.seq {
+		t = &trial{seq: m.seq}
+		l.trying[m.subject] = t
+	}
+	t.tries++
+	if errors.Is(err, ErrMalformed) || t.tries >= r.Tries {
+		return r.poison(ctx, l, m, e, r.after(m, e, mark), err)
+	}
+	delay := r.Delay(t.tries)
+	t.at = r.now().Add(delay)
+	r.observe(e, m, Failed, err)
+	return verdict{Failed, delay, err}, mark
+}
+
+// poison tells that m cannot be handled, and goes past it.
+func (r *runner) poison(ctx context.Context, l *lane, m message, e Event, mark Mark, why error) (verdict, Mark) {
+	p := Poison{Subject: m.subject, StreamSequence: m.seq, Header: m.header, Data: m.data, Tries: 0, Err: why}
+	if t := l.trying[m.subject]; t != nil && t.seq == m.seq {
+		p.Tries = t.tries
+	}
+	if err := r.call(ctx, func(ctx context.Context) error { return r.Handlers.Poison(ctx, p) }); err != nil {
+		t := l.trying[m.subject]
+		if t == nil || t.seq != m.seq {
+			t = &trial{seq: m.seq}
+			l.trying[m.subject] = t
+		}
+		delay := r.Delay(max(1, t.tries))
+		t.at = r.now().Add(delay)
+		err = errors.Join(why, err)
+		r.observe(e, m, Failed, err)
+		return verdict{Failed, delay, err}, mark
+	}
+	v, mark := r.done(ctx, l, m, Poisoned, e, mark)
+	v.err = why
+	return v, mark
+}
+
+// call calls a handler with its time limit.
+func (r *runner) call(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	return sane(func() error { return f(ctx) })
+}
+
+func (r *runner) observe(e Event, m message, o Outcome, err error) {
+	if r.Settled == nil {
+		return
+	}
+	e.Subject, e.StreamSequence = m.subject, m.seq
+	r.Settled(e, o, err)
+}
+
+// about returns the kind of a subject and the token of its member.
+func (r *runner) about(subject string) (kind, member string) {
+	words := strings.Split(strings.TrimPrefix(subject, r.prefix+"."), ".")
+	switch words[0] {
+	case "source", "silence", "observer", "storm":
+		return words[0], ""
+	}
+	if len(words) > 1 {
+		member = words[1]
+	}
+	return words[0], member
+}

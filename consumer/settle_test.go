@@ -1,0 +1,362 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/smartconnect/connector/consumer"
+)
+
+// told is what a subscription's handlers and Settled were told, as lines.
+type told struct{ lines, outcomes []string }
+
+func (h *told) add(format string, args ...any) {
+	h.lines = append(h.lines, fmt.Sprintf(format, args...))
+}
+
+// subscription handles opened, reminded and resolved prompts; fail decides
+// which calls fail.
+func (h *told) subscription(fail func(e consumer.Event) error) consumer.Subscription {
+	prompt := func(what string) func(context.Context, consumer.Event, consumer.Prompt) error {
+		return func(_ context.Context, e consumer.Event, p consumer.Prompt) error {
+			if fail != nil {
+				if err := fail(e); err != nil {
+					return err
+				}
+			}
+			h.add("%s %s #%d", what, p.PromptID, e.Sequence)
+			return nil
+		}
+	}
+	return consumer.Subscription{
+		Durable: "test", Workers: 1, Tries: 3,
+		Handlers: consumer.Handlers{
+			PromptOpened: prompt("opened"), PromptReminded: prompt("reminded"), PromptResolved: prompt("resolved"),
+			Replayed: func(_ context.Context, e consumer.Event) error {
+				h.add("replayed %s #%d", e.Type.Kind(), e.Sequence)
+				return nil
+			},
+			Gap: func(_ context.Context, g consumer.GapError) error {
+				h.add("gap %d-%d of %s", g.From, g.To, g.Member)
+				return nil
+			},
+			Poison: func(_ context.Context, p consumer.Poison) error {
+				h.add("poison after %d tries: %v", p.Tries, p)
+				return nil
+			},
+		},
+		Settled: func(_ consumer.Event, o consumer.Outcome, _ error) { h.outcomes = append(h.outcomes, string(o)) },
+	}
+}
+
+func (h *told) want(t *testing.T, want ...string) {
+	t.Helper()
+	if !slices.Equal(h.lines, want) {
+		t.Errorf("told:\n  %s\nwant:\n  %s", strings.Join(h.lines, "\n  "), strings.Join(want, "\n  "))
+	}
+	h.lines = nil
+}
+
+func ask(id string) consumer.Prompt {
+	return consumer.Prompt{MemberID: "id", ConnectionID: "clinic", PromptID: id, Action: consumer.ActOAuth, Notify: true}
+}
+
+func resolved(id string) consumer.Prompt {
+	p := ask(id)
+	p.ClosedAt, p.Downtime = time.Unix(1, 0), new(int64)
+	return p
+}
+
+func TestASubjectStaysInOrderWhileItFails(t *testing.T) {
+	stream, h, broken := consumer.NewMemory(time.Unix(1e9, 0)), &told{}, 2
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	stream.Publish(consumer.PromptOpened, "m", "b", ask("b.1"))
+	stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1"))
+	stream.Publish(consumer.PromptResolved, "m", "a", resolved("a.1"))
+	s := h.subscription(func(e consumer.Event) error {
+		if e.Part == "a" && e.Sequence == 1 && broken > 0 {
+			broken--
+			return errors.New("the gateway is down")
+		}
+		return nil
+	})
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, "opened b.1 #1", "opened a.1 #1", "reminded a.1 #2", "resolved a.1 #3")
+}
+
+func TestWhatFailsTooOftenIsPoison(t *testing.T) {
+	for name, f := range map[string]func(e consumer.Event) error{
+		"error": func(consumer.Event) error { return errors.New("no") },
+		"panic": func(consumer.Event) error { panic("no") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+			stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+			stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1"))
+			s := h.subscription(func(e consumer.Event) error {
+				if e.Sequence == 1 {
+					return f(e)
+				}
+				return nil
+			})
+			refuse := 2
+			s.Handlers.Poison = func(_ context.Context, p consumer.Poison) error {
+				if refuse > 0 {
+					refuse--
+					return errors.New("the shelf is full")
+				}
+				h.add("poison after %d tries", p.Tries)
+				return nil
+			}
+			if err := stream.Deliver(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			h.want(t, "poison after 5 tries", "reminded a.1 #2")
+		})
+	}
+}
+
+func TestDoublesAndGaps(t *testing.T) {
+	stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+	ledger := consumer.NewMemoryLedger()
+	deliver := func() {
+		t.Helper()
+		s := h.subscription(nil)
+		s.Ledger = ledger
+		if err := stream.Deliver(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all []consumer.Event
+	for range 6 {
+		all = append(all, stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1")))
+	}
+	stream.Lose(all[0]) // the first that is seen sets the count
+	stream.Lose(all[3])
+	stream.Lose(all[4])
+	deliver()
+	h.want(t, "reminded a.1 #2", "reminded a.1 #3", "gap 4-5 of m", "reminded a.1 #6")
+	for _, e := range all {
+		stream.Again(e)
+	}
+	deliver()
+	h.want(t)
+	if n := len(h.outcomes); !slices.Equal(h.outcomes[n-3:], []string{"double", "double", "double"}) {
+		t.Errorf("outcomes %q", h.outcomes)
+	}
+	// A member who is forgotten and enrolled again counts from 1: no gap, no double.
+	stream.Forget("m")
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	lost := stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1"))
+	stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1"))
+	stream.Lose(lost)
+	deliver()
+	h.want(t, "opened a.1 #1", "gap 2-2 of m", "reminded a.1 #3")
+}
+
+// A process that died with events in hand gets newer ones before them.
+func TestWhatADeadProcessHadInHandComesFirst(t *testing.T) {
+	stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+	ledger := consumer.NewMemoryLedger()
+	s := h.subscription(nil)
+	s.Ledger = ledger
+	first := stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	second := stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1"))
+	third := stream.Publish(consumer.PromptResolved, "m", "a", resolved("a.1"))
+	hold := stream.Hold(second) // the broker waits for the dead process
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	hold()
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, fmt.Sprintf("opened a.1 #%d", first.Sequence), fmt.Sprintf("reminded a.1 #%d", second.Sequence), fmt.Sprintf("resolved a.1 #%d", third.Sequence))
+}
+
+func TestReplaySafe(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	stream, h := consumer.NewMemory(now), &told{}
+	opened := stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	stream.Publish(consumer.PromptResolved, "m", "a", resolved("a.1"))
+	stream.Advance(25 * time.Hour)
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.2"))
+	stream.Replay(opened, "again")
+	s := h.subscription(nil)
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	// Late requests are no news; that something is over is.
+	h.want(t, "replayed prompt #1", "resolved a.1 #2", "opened a.2 #3", "replayed prompt #1")
+
+	s.Projection, s.Durable = true, "projection"
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, "opened a.1 #1", "resolved a.1 #2", "opened a.2 #3", "opened a.1 #1")
+
+	s.Projection, s.MaxAge, s.Durable = false, -1, "any age"
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, "opened a.1 #1", "resolved a.1 #2", "opened a.2 #3", "replayed prompt #1")
+}
+
+func header(change map[string]string) nats.Header {
+	h := nats.Header{}
+	for k, v := range map[string]string{
+		"ce-specversion": "1.0", "ce-id": "x", "ce-source": "urn:x", "ce-type": string(consumer.PromptReminded), "ce-subject": "m.a",
+		"ce-time": "2001-09-09T01:46:40Z", "ce-recordedtime": "2001-09-09T01:46:40Z", "ce-sequence": "2",
+	} {
+		h[k] = []string{v}
+	}
+	for k, v := range change {
+		if v == "" {
+			delete(h, k)
+			continue
+		}
+		h[k] = []string{v}
+	}
+	return h
+}
+
+const body = `{"memberId":"secret-member","connectionId":"c","promptId":"a.1","action":"oauth","reason":"expired","urgency":"required","notify":true,"connectionStatus":"EXPIRED","openedAt":"2001-09-09T01:46:40Z","reminder":1,"flapCount":0}`
+
+// bad lists messages that no handler can use, each with a word of the reason.
+func bad() map[string]struct {
+	header nats.Header
+	data   string
+	want   string
+} {
+	return map[string]struct {
+		header nats.Header
+		data   string
+		want   string
+	}{
+		"unknown type":          {header(map[string]string{"ce-type": "smartconnect.prompt.sneezed.v1"}), body, "unknown type"},
+		"unknown major version": {header(map[string]string{"ce-type": "smartconnect.prompt.reminded.v2"}), body, "unknown type"},
+		"broken body":           {header(nil), `{"memberId":"secret-member",`, "no JSON object"},
+		"body without a field":  {header(nil), `{"memberId":"secret-member"}`, "has no connectionId"},
+		"field of another type": {header(nil), strings.Replace(body, `"a.1"`, `17`, 1), "not what its schema says"},
+		"null":                  {header(nil), "null", "no JSON object"},
+		"no header at all":      {nil, body, "ce-specversion"},
+		"other specversion":     {header(map[string]string{"ce-specversion": "2.0"}), body, "ce-specversion"},
+		"no id":                 {header(map[string]string{"ce-id": ""}), body, "no ce-id"},
+		"no type":               {header(map[string]string{"ce-type": ""}), body, "no ce-type"},
+		"no source":             {header(map[string]string{"ce-source": ""}), body, "no ce-source"},
+		"no sequence":           {header(map[string]string{"ce-sequence": ""}), body, "ce-sequence"},
+		"no time":               {header(map[string]string{"ce-time": ""}), body, "ce-time"},
+		"other content type":    {header(map[string]string{"ce-datacontenttype": "text/xml"}), body, "ce-datacontenttype"},
+	}
+}
+
+func TestBadInputIsPoison(t *testing.T) {
+	for name, c := range bad() {
+		t.Run(name, func(t *testing.T) {
+			stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+			stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+			stream.PublishRaw("sc.v1.prompt.m.a", c.header, []byte(c.data))
+			stream.Publish(consumer.PromptOpened, "m", "b", ask("b.1"))
+			s := h.subscription(nil)
+			var why error
+			s.Handlers.Poison = func(_ context.Context, p consumer.Poison) error {
+				why = p.Err
+				h.add("poison")
+				return nil
+			}
+			if err := stream.Deliver(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			h.want(t, "opened a.1 #1", "poison", "opened b.1 #1")
+			if why == nil || !strings.Contains(why.Error(), c.want) || strings.Contains(why.Error(), "secret") {
+				t.Errorf("reason %v, want %q and no identity", why, c.want)
+			}
+			if !errors.Is(why, consumer.ErrMalformed) && !errors.Is(why, consumer.ErrUnknownType) {
+				t.Errorf("reason %v wraps neither sentinel", why)
+			}
+		})
+	}
+}
+
+func TestUnknownTypesHaveAWayOfTheirOwn(t *testing.T) {
+	stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+	stream.PublishRaw("sc.v1.prompt.m.a", header(map[string]string{"ce-type": "smartconnect.prompt.reminded.v2"}), []byte(body))
+	s := h.subscription(nil)
+	s.Handlers.Unknown = func(_ context.Context, e consumer.Event) error {
+		h.add("unknown %s #%d", e.Type, e.Sequence)
+		return nil
+	}
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, "unknown smartconnect.prompt.reminded.v2 #2")
+}
+
+func TestForgottenMembersAreTold(t *testing.T) {
+	stream := consumer.NewMemory(time.Unix(1e9, 0))
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	stream.Forget("m")
+	var gone []string
+	s := consumer.Subscription{Durable: "d", Handlers: consumer.Handlers{
+		AgendaSnapshot: func(context.Context, consumer.Event, consumer.Agenda) error { return nil },
+		Forgotten:      func(_ context.Context, member string) error { gone = append(gone, member); return nil },
+		Poison:         func(_ context.Context, p consumer.Poison) error { return p.Err },
+	}}
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(gone, []string{"m"}) {
+		t.Errorf("forgotten: %q", gone)
+	}
+	if _, err := stream.Client().Agenda(t.Context(), "m"); !errors.Is(err, consumer.ErrNothing) {
+		t.Errorf("the agenda of a forgotten member: %v", err)
+	}
+}
+
+func TestSubscriptionsThatMakeNoSense(t *testing.T) {
+	poison := func(context.Context, consumer.Poison) error { return nil }
+	opened := func(context.Context, consumer.Event, consumer.Prompt) error { return nil }
+	for name, h := range map[string]consumer.Handlers{
+		"Poison is required": {PromptOpened: opened},
+		"Gap is required":    {PromptOpened: opened, Poison: poison},
+		"no handler is set":  {Poison: poison},
+	} {
+		if err := consumer.NewMemory(time.Now()).Deliver(t.Context(), consumer.Subscription{Handlers: h}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCurrent(t *testing.T) {
+	stream := consumer.NewMemory(time.Now())
+	client := stream.Client()
+	check := func(id string, want bool) {
+		t.Helper()
+		p, ok, err := client.Current(t.Context(), id)
+		if err != nil || ok != want || ok && p.PromptID != id {
+			t.Errorf("%s: %+v, %v, %v; want %v", id, p, ok, err, want)
+		}
+	}
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	check("a.1", true)
+	stream.Publish(consumer.PromptResolved, "m", "a", resolved("a.1"))
+	check("a.1", false)
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.2"))
+	check("a.1", false)
+	check("a.2", true)
+	for _, nonsense := range []string{"", ".", "a", "*.1", "b.1", "a.b.1", ">.1"} {
+		check(nonsense, false)
+	}
+}
