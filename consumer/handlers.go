@@ -116,6 +116,7 @@ func (g GapError) Error() string {
 type entry struct {
 	typ    Type
 	set    bool
+	check  func(Event) error // whether the body is what the schema says
 	handle func(context.Context, Event) error
 }
 
@@ -163,19 +164,27 @@ func (h *Handlers) table() []entry {
 	}
 }
 
-// entryOf returns the entry of a typed handler.
+// entryOf returns the entry of a typed handler, which may be nil.
 func entryOf[T any](t Type, f func(context.Context, Event, T) error) entry {
 	required, err := requiredBy(t)
-	return entry{t, f != nil, func(ctx context.Context, e Event) error {
+	read := func(e Event) (T, error) {
 		if err != nil {
-			return err
+			var none T
+			return none, err
 		}
-		data, err := decodeData[T](e, required)
-		if err != nil || f == nil {
-			return err
-		}
-		return f(ctx, e, data)
-	}}
+		return decodeData[T](e, required)
+	}
+	return entry{
+		typ: t, set: f != nil,
+		check: func(e Event) error { _, err := read(e); return err },
+		handle: func(ctx context.Context, e Event) error {
+			data, err := read(e)
+			if err != nil {
+				return err
+			}
+			return f(ctx, e, data)
+		},
+	}
 }
 
 // requiredBy returns the fields that the schema of t requires. To the JSON

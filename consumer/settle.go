@@ -211,12 +211,19 @@ func (r *runner) gap(e Event, mark Mark) (GapError, bool) {
 }
 
 // handler returns what is to be called about e, and how that is named; nil if
-// e can only be put aside.
+// e can only be put aside. The body is looked at even if nobody wants it.
 func (r *runner) handler(e Event) (func(context.Context, Event) error, Outcome) {
 	known, ok := r.table[e.Type]
-	replayed := r.Handlers.Replayed
-	if replayed == nil {
-		replayed = func(context.Context, Event) error { return nil }
+	replayed := func(ctx context.Context, e Event) error {
+		if ok {
+			if err := known.check(e); err != nil {
+				return err
+			}
+		}
+		if r.Handlers.Replayed == nil {
+			return nil
+		}
+		return r.Handlers.Replayed(ctx, e)
 	}
 	switch {
 	case e.Replay != "" && !r.Projection:
@@ -225,10 +232,10 @@ func (r *runner) handler(e Event) (func(context.Context, Event) error, Outcome) 
 		return r.Handlers.Unknown, NotKnown
 	case !ok:
 		return nil, Poisoned
+	case !known.set:
+		return func(_ context.Context, e Event) error { return known.check(e) }, NotWanted
 	case !r.Projection && r.late(e):
 		return replayed, Late
-	case !known.set:
-		return known.handle, NotWanted // the body is looked at all the same
 	default:
 		return known.handle, Handled
 	}

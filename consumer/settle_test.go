@@ -264,29 +264,32 @@ func bad() map[string]struct {
 
 func TestBadInputIsPoison(t *testing.T) {
 	for name, c := range bad() {
-		t.Run(name, func(t *testing.T) {
-			stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
-			stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
-			stream.PublishRaw("sc.v1.prompt.m.a", c.header, []byte(c.data))
-			stream.Publish(consumer.PromptOpened, "m", "b", ask("b.1"))
-			s := h.subscription(nil)
-			var why error
-			s.Handlers.Poison = func(_ context.Context, p consumer.Poison) error {
-				why = p.Err
-				h.add("poison")
-				return nil
-			}
-			if err := stream.Deliver(t.Context(), s); err != nil {
-				t.Fatal(err)
-			}
-			h.want(t, "opened a.1 #1", "poison", "opened b.1 #1")
-			if why == nil || !strings.Contains(why.Error(), c.want) || strings.Contains(why.Error(), "secret") {
-				t.Errorf("reason %v, want %q and no identity", why, c.want)
-			}
-			if !errors.Is(why, consumer.ErrMalformed) && !errors.Is(why, consumer.ErrUnknownType) {
-				t.Errorf("reason %v wraps neither sentinel", why)
-			}
-		})
+		t.Run(name, func(t *testing.T) { badIsPoison(t, c.header, c.data, c.want, 0) })
+		t.Run(name+", late", func(t *testing.T) { badIsPoison(t, c.header, c.data, c.want, 48*time.Hour) })
+	}
+}
+
+func badIsPoison(t *testing.T, header nats.Header, data, want string, late time.Duration) {
+	stream, h := consumer.NewMemory(time.Unix(1e9, 0).Add(late)), &told{}
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	stream.PublishRaw("sc.v1.prompt.m.a", header, []byte(data))
+	stream.Publish(consumer.PromptOpened, "m", "b", ask("b.1"))
+	s := h.subscription(nil)
+	var why error
+	s.Handlers.Poison = func(_ context.Context, p consumer.Poison) error {
+		why = p.Err
+		h.add("poison")
+		return nil
+	}
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, "opened a.1 #1", "poison", "opened b.1 #1")
+	if why == nil || !strings.Contains(why.Error(), want) || strings.Contains(why.Error(), "secret") {
+		t.Errorf("reason %v, want %q and no identity", why, want)
+	}
+	if !errors.Is(why, consumer.ErrMalformed) && !errors.Is(why, consumer.ErrUnknownType) {
+		t.Errorf("reason %v wraps neither sentinel", why)
 	}
 }
 
