@@ -1,17 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/smartconnect/connector/internal/events"
@@ -395,6 +401,53 @@ func TestNothingOpenNamesAnybody(t *testing.T) {
 		if strings.HasPrefix(line, "connector_") && strings.Contains(line, "{") {
 			t.Errorf("a metric with labels: %s", line)
 		}
+	}
+}
+
+// Who taps while a replica is told to stop is answered all the same.
+func TestStopAnswersWhatIsInHand(t *testing.T) {
+	w := newWorld(t, 1)
+	w.enrol()
+	arrived, release := make(chan struct{}, 1), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil && bytes.Contains(body, []byte("getOauthUrl")) {
+			arrived <- struct{}{}
+			<-release
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		w.sim.Handler().ServeHTTP(rw, r)
+	}))
+	t.Cleanup(slow.Close)
+	_, stop := w.serve(func(s *service) { s.bwell = slow.URL })
+	m := w.sim.Members()[0]
+	w.until("known", func() bool { return w.known(m.ID).MemberID != "" })
+	w.set(m, "PROA", "EXPIRED")
+	w.until("asked", func() bool { return len(w.agenda(m.ID).Prompts) == 1 })
+	body, err := json.Marshal(map[string]string{"promptId": w.agenda(m.ID).Prompts[0].PromptID})
+	w.must(err)
+	inbox := w.nc.NewInbox()
+	sub, err := w.nc.SubscribeSync(inbox)
+	w.must(err)
+	w.must(w.nc.PublishRequest(servicePrefix+".prompt.start", inbox, body))
+	<-arrived
+	ended := make(chan error, 1)
+	go func() { ended <- stop() }()
+	w.until("shut", func() bool { // nothing new is taken
+		_, err := w.nc.Request(servicePrefix+".prompt.start", []byte("{}"), time.Second)
+		return errors.Is(err, nats.ErrNoResponders)
+	})
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended with a tap in hand: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if msg, err := sub.NextMsg(10 * time.Second); err != nil || !strings.Contains(string(msg.Data), "redirectUrl") {
+		t.Errorf("answered %v, %v; log:\n%s", msg, err, w.journal)
 	}
 }
 

@@ -22,7 +22,7 @@ type linkFlags struct {
 }
 
 // open returns the links, or nil if there are none.
-func (f linkFlags) open(ctx context.Context, js jetstream.JetStream, keys members.Keys, prompts acting.Prompts) (*acting.Links, error) {
+func (f linkFlags) open(ctx context.Context, js jetstream.JetStream, keys members.Keys, prompts acting.Prompts, now func() time.Time) (*acting.Links, error) {
 	if !f.Links {
 		return nil, nil //nolint:nilnil // off is no error
 	}
@@ -34,6 +34,6 @@ func (f linkFlags) open(ctx context.Context, js jetstream.JetStream, keys member
 		return nil, fmt.Errorf("bucket %s: %w", topology.Links, err)
 	}
 	return acting.NewLinks(acting.LinkConfig{
-		BaseURL: f.LinksBaseURL, MaxTTL: f.LinksMaxTTL, Confirm: f.LinksConfirm, Signer: keys, Used: used, Prompts: prompts,
+		BaseURL: f.LinksBaseURL, MaxTTL: f.LinksMaxTTL, Confirm: f.LinksConfirm, Signer: keys, Used: used, Prompts: prompts, Now: now,
 	})
 }

@@ -91,7 +91,7 @@ func program(ctx context.Context, args []string, std streams) int {
 	if err != nil {
 		level = zerolog.InfoLevel // the enum of the flag leaves no other
 	}
-	log := zerolog.New(std.err).Level(level).With().Timestamp().Logger()
+	log := zerolog.New(zerolog.SyncWriter(std.err)).Level(level).With().Timestamp().Logger()
 	ctx = log.WithContext(ctx)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(std)

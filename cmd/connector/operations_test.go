@@ -20,7 +20,6 @@ import (
 	"github.com/smartconnect/connector/internal/poller"
 	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/topology"
-
 )
 
 const operations = "../../docs/operations.md"

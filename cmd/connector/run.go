@@ -163,17 +163,21 @@ func (s service) run(ctx context.Context) error {
 	if s.links.Links && s.httpListen == "" {
 		return errors.New("--links: nobody would answer them; give --http-listen")
 	}
-	links, err := s.links.open(ctx, s.js, s.keys, acts)
+	links, err := s.links.open(ctx, s.js, s.keys, acts, w.clock.Now)
 	if err != nil {
 		return err
 	}
-	svc, err := serveMicro(ctx, s.nc, acts, links, store, ask)
+	stopMicro, err := serveMicro(ctx, s.nc, acts, links, store, ask)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = svc.Stop() }()
 
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		<-ctx.Done()
+		stopMicro()
+		return nil
+	})
 	g.Go(func() error { return w.Run(ctx) })
 	g.Go(func() error { return leases.Run(ctx) })
 	g.Go(func() error { return p.Run(ctx) })

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
 
 	"github.com/smartconnect/connector/internal/acting"
 	"github.com/smartconnect/connector/internal/events"
@@ -20,8 +22,9 @@ import (
 // stream: requests may carry credentials and are never stored.
 const servicePrefix = "sc.svc.v1"
 
-// serve answers the micro service's requests until the service is stopped.
-func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, links *acting.Links, store *members.Store, ask polls) (micro.Service, error) {
+// serveMicro answers the micro service's requests until stop is called, which
+// returns when those in hand are answered.
+func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, links *acting.Links, store *members.Store, ask polls) (stop func(), err error) {
 	s, err := micro.AddService(nc, micro.Config{
 		Name: "smartconnect-connector", Version: "1.0.0",
 		Description: "start prompts, make links to them, enrol members, poll a member now",
@@ -29,6 +32,8 @@ func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, lin
 	if err != nil {
 		return nil, fmt.Errorf("micro service: %w", err)
 	}
+	work := context.WithoutCancel(ctx) // a stop must not abort what a member has tapped
+	inHand := newRequests(256)
 	for name, handle := range map[string]func(context.Context, micro.Request){
 		"prompt.start": acts.Handle,
 		"prompt.link": func(ctx context.Context, r micro.Request) {
@@ -43,12 +48,55 @@ func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, lin
 	} {
 		// Handlers of a subscription run one after the other; a slow b.well must
 		// not hold the next member up.
-		h := micro.HandlerFunc(func(r micro.Request) { go handle(ctx, r) })
+		h := micro.HandlerFunc(func(r micro.Request) {
+			inHand.do(func() {
+				ctx, cancel := context.WithTimeout(work, time.Minute)
+				defer cancel()
+				handle(ctx, r)
+			})
+		})
 		if err := s.AddEndpoint(endpointName(name), h, micro.WithEndpointSubject(servicePrefix+"."+name)); err != nil {
 			return nil, errors.Join(fmt.Errorf("micro service: %s: %w", name, err), s.Stop())
 		}
 	}
-	return s, nil
+	return func() {
+		if err := s.Stop(); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("micro service not stopped in order")
+		}
+		inHand.finish()
+	}, nil
+}
+
+// requests are what is in hand, up to a limit.
+type requests struct {
+	slots    chan struct{}
+	finished chan struct{}
+}
+
+func newRequests(most int) requests {
+	return requests{make(chan struct{}, most), make(chan struct{})}
+}
+
+// do runs f by itself, as soon as there is room. What comes after finish is not
+// done.
+func (r requests) do(f func()) {
+	select {
+	case r.slots <- struct{}{}:
+	case <-r.finished:
+		return
+	}
+	go func() {
+		defer func() { <-r.slots }()
+		f()
+	}()
+}
+
+// finish returns when nothing is in hand and nothing more will be.
+func (r requests) finish() {
+	for range cap(r.slots) {
+		r.slots <- struct{}{}
+	}
+	close(r.finished)
 }
 
 func endpointName(name string) string {

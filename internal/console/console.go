@@ -53,7 +53,7 @@ func Handler(checks []Check, readings []Reading) http.Handler {
 
 const (
 	readyWithin = 3 * time.Second // how long a dependency may take to answer
-	stopWithin  = 5 * time.Second // how long requests in hand may take after a stop
+	stopWithin  = time.Minute     // how long requests in hand may take after a stop: as long as b.well may take
 )
 
 func ready(w http.ResponseWriter, r *http.Request, checks []Check) {
