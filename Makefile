@@ -13,9 +13,10 @@ CA       ?= /etc/ssl/certs/ca-certificates.crt
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## all tests under the race detector; where Docker is missing, container tests skip (with CI=true they fail)
+test: ## all tests under the race detector; without Docker or Chromium some skip (with CI=true they fail)
 	$(GO) test -race ./...
 	@docker info >/dev/null 2>&1 || echo 'NO DOCKER ENGINE: the container tests were skipped' >&2
+	@[ -n "$$CHROME_BIN" ] || command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo 'NO CHROMIUM: the browser test was skipped' >&2
 
 long: ## the long forms of the kill tests
 	@$(GO) test -list Kill ./test/... | grep -q '^Test' || { echo 'there is no kill test in ./test' >&2; exit 1; }
