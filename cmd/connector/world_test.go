@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"github.com/smartconnect/connector/internal/embednats"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/secret"
@@ -62,11 +62,24 @@ func (j *journal) String() string {
 
 func newWorld(t *testing.T, count int) *world {
 	t.Helper()
+	return newWorldOn(t, count, &server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+	}, "")
+}
+
+// newWorldOn does it on a server of its own kind. user is what goes before the
+// host in the address of who may do everything.
+func newWorldOn(t *testing.T, count int, o *server.Options, user string) *world {
+	t.Helper()
 	w := &world{T: t, keyFile: filepath.Join(t.TempDir(), "key"), journal: &journal{}}
-	server, err := embednats.Start(embednats.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	s, err := server.NewServer(o)
 	w.must(err)
-	t.Cleanup(server.Stop)
-	w.url = server.URL()
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	w.url = strings.Replace(s.ClientURL(), "nats://", "nats://"+user, 1)
 	w.nc, w.js, w.log = connect(t, w.url)
 	w.must(topology.Apply(t.Context(), w.js, topology.Config{Prefix: events.DefaultPrefix}, false))
 	w.must(members.GenerateKeys(w.keyFile))
@@ -75,9 +88,9 @@ func newWorld(t *testing.T, count int) *world {
 	w.store, _, _, err = openMembers(t.Context(), w.js, w.keys, nil)
 	w.must(err)
 	w.sim = simulator.New(simulator.Config{Seed: 3, Members: count})
-	server2 := httptest.NewServer(w.sim.Handler())
-	t.Cleanup(server2.Close)
-	w.simURL = server2.URL
+	sim := httptest.NewServer(w.sim.Handler())
+	t.Cleanup(sim.Close)
+	w.simURL = sim.URL
 	return w
 }
 
