@@ -33,7 +33,8 @@ const (
 var may = map[string][]string{
 	"cmd/connector": {"*"},
 
-	"consumer": {"schemas", "nats.go"}, // public: it stands on the contract alone
+	"consumer":           {"schemas", "nats.go"}, // public: it stands on the contract alone
+	"examples/notify-go": {"consumer", "nats.go"},
 
 	"internal/secret":        {},
 	"internal/events":        {"internal/secret", "nats.go", "backoff", "x/sync"},
