@@ -118,6 +118,7 @@ func logged(t *testing.T) (context.Context, *bytes.Buffer) {
 }
 
 func TestEveryServerIsAsked(t *testing.T) {
+	t.Parallel()
 	for _, advertise := range []bool{true, false} {
 		t.Run(fmt.Sprintf("advertise=%v", advertise), func(t *testing.T) {
 			ctx, text := logged(t)

@@ -97,6 +97,7 @@ func TestMembersEnrolWithAnEndlessLine(t *testing.T) {
 // What people at a terminal see of a member, from nothing known to a prompt that
 // is started.
 func TestTerminal(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	m := w.sim.Members()[0]
 	ask := func(want int, args ...string) string {
@@ -193,6 +194,7 @@ func TestTerminal(t *testing.T) {
 
 // tail prints what is and what comes, until it is stopped, and then ends well.
 func TestEventsTail(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	w.enrol()
 	w.serve(nil)
@@ -322,6 +324,7 @@ func TestHTTPListenTaken(t *testing.T) {
 // After a story of everything, nothing that anybody may see names a member, a
 // connection or a clinic, or is as good as a password.
 func TestNothingOpenNamesAnybody(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	w.enrol()
 	address, _ := w.serve(nil)
@@ -406,6 +409,7 @@ func TestNothingOpenNamesAnybody(t *testing.T) {
 
 // Who taps while a replica is told to stop is answered all the same.
 func TestStopAnswersWhatIsInHand(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	w.enrol()
 	arrived, release := make(chan struct{}, 1), make(chan struct{})

@@ -17,6 +17,7 @@ import (
 
 // The permissions in docs/operations.md are enough for everything that run does.
 func TestPermissionsThatOperationsNames(t *testing.T) {
+	t.Parallel()
 	body, err := os.ReadFile(operations)
 	if err != nil {
 		t.Fatal(err)
