@@ -7,12 +7,14 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/natstest"
@@ -29,7 +31,8 @@ type linked struct {
 	kv     jetstream.KeyValue
 	now    time.Time
 	action events.Action
-	asked  error // what Prompt answers
+	asked  error  // what Prompt answers
+	gate   func() // Prompt waits for it; may be nil
 
 	mu      sync.Mutex
 	answer  reconnect.Started
@@ -40,6 +43,9 @@ type linked struct {
 func (l *linked) Prompt(_ context.Context, r reconnect.StartRequest) (events.Prompt, error) {
 	if r.MemberID != "" && r.MemberID != member {
 		return events.Prompt{}, reconnect.NotFound
+	}
+	if l.gate != nil {
+		l.gate()
 	}
 	return events.Prompt{PromptID: r.PromptID, Action: l.action}, l.asked
 }
@@ -178,7 +184,7 @@ func TestNobodyTapped(t *testing.T) {
 			{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"},
 		} {
 			answer := l.visit("GET", path, headers...)
-			l.shows(answer, 200, "Reconnect your records")
+			l.shows(answer, 200, "Turn your connection back on")
 			if !strings.Contains(answer.Body.String(), `<form method="post">`) {
 				t.Errorf("a browser that does not say so has no way on: %s", answer.Body)
 			}
@@ -202,7 +208,7 @@ func TestConfirmAlways(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := l.mint()
-	l.shows(l.visit("GET", path, tap()...), 200, "Reconnect your records")
+	l.shows(l.visit("GET", path, tap()...), 200, "Turn your connection back on")
 	l.redirected(l.visit("POST", path))
 }
 
@@ -211,7 +217,7 @@ func TestLinkThatActivates(t *testing.T) {
 	path := l.mint()
 	for range 2 {
 		answer := l.visit("GET", path, tap()...)
-		l.shows(answer, 200, "Reconnect your records")
+		l.shows(answer, 200, "Turn your connection back on")
 		if !strings.HasSuffix(answer.Header().Get("Content-Security-Policy"), "; form-action 'self'") {
 			t.Errorf("%v", answer.Header())
 		}
@@ -221,16 +227,22 @@ func TestLinkThatActivates(t *testing.T) {
 	}
 	l.shows(l.visit("POST", path), 200, "You are connected again")
 	l.shows(l.visit("POST", path), 410, usedTitle)
+	l.shows(l.visit("GET", path, tap()...), 410, usedTitle)
 	l.answer.Status = "PENDING"
 	l.shows(l.visit("POST", l.mint()), 200, "Thank you")
 }
 
-// Two replicas, many taps at once: one acts.
+// Many taps at once, on as many replicas: one acts.
 func TestLinkIsUsedOnce(t *testing.T) {
 	l := newLinked(t, events.ActDirect)
 	path := l.mint()
-	var taps sync.WaitGroup
 	codes := make(chan int, 20)
+	var taps, unused sync.WaitGroup
+	unused.Add(cap(codes))
+	l.gate = func() { // nobody claims before all have seen it unused
+		unused.Done()
+		unused.Wait()
+	}
 	for range cap(codes) {
 		taps.Go(func() {
 			answer := httptest.NewRecorder()
@@ -349,6 +361,39 @@ func TestBadLinks(t *testing.T) {
 	l.redirected(l.visit("GET", path, tap()...))
 }
 
+// What comes over NATS is no more trusted than what comes over HTTP.
+func TestMintOverNATS(t *testing.T) {
+	l := newLinked(t, events.ActOAuth)
+	nc := natstest.JetStream(t).Conn()
+	s, err := micro.AddService(nc, micro.Config{Name: "test", Version: "1.0.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handle := micro.HandlerFunc(func(r micro.Request) { l.links.Handle(t.Context(), r) })
+	if err := s.AddEndpoint("link", handle, micro.WithEndpointSubject("link")); err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]string{
+		`{"promptId":"` + prompt + `","memberId":"` + member + `","ttl":60}`:          "",
+		`{"promptId":"` + prompt + `","more":"` + strings.Repeat("x", maxBody) + `"}`: "bad_request",
+		`{"promptId":"` + prompt + `","ttl":"60"}`:                                    "bad_request",
+		`{"promptId":"` + prompt + `","ttl":1e99}`:                                    "bad_request",
+		`{"promptId":["` + prompt + `"]}`:                                             "bad_request",
+		`{"promptId":"` + prompt + `","memberId":"bob"}`:                              "not_found",
+		"":         "bad_request",
+		"null":     "bad_request",
+		"\x00\xff": "bad_request",
+	} {
+		reply, err := nc.RequestWithContext(t.Context(), "link", []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reply.Header.Get(micro.ErrorCodeHeader); got != want || (want == "") != strings.Contains(string(reply.Data), `"url":"https://links.example.org/reconnect/go/`) {
+			t.Errorf("%.60q: %q %s, want %q", body, got, reply.Data, want)
+		}
+	}
+}
+
 func TestMint(t *testing.T) {
 	l := newLinked(t, events.ActOAuth)
 	for _, c := range []struct {
@@ -435,6 +480,10 @@ func TestPages(t *testing.T) {
 				if strings.Contains(body, bad) {
 					t.Errorf("%s in %s has %s", name, lang, bad)
 				}
+			}
+			// Messengers show the page to whoever sees the message.
+			if word := regexp.MustCompile(`(?i)health|medic|clinic|hospital|doctor|provider|patient|record|salud|médic|clínic|hospital|paciente|proveedor|registro`).FindString(body); word != "" {
+				t.Errorf("%s in %s says %q", name, lang, word)
 			}
 			buttons := strings.Count(body, "<button>") + strings.Count(body, `class="button"`)
 			if (buttons == 1) != (kind.way != "") || strings.Contains(body, "></button>") || strings.Contains(body, "></a>") {

@@ -77,9 +77,9 @@ func TestLinksInABrowser(t *testing.T) {
 		link := h.link(ctx, t, p.PromptID)
 		before := h.activations()
 		phone.dark(t, true)
-		phone.open(t, link, 200, "activate-dark", "Reconnect your records")
+		phone.open(t, link, 200, "activate-dark", "Turn your connection back on")
 		phone.dark(t, false)
-		phone.open(t, link, 200, "activate", "Reconnect your records")
+		phone.open(t, link, 200, "activate", "Turn your connection back on")
 		if h.activations() != before {
 			t.Fatal("activated without the confirming tap")
 		}
@@ -105,7 +105,7 @@ func TestLinksInABrowser(t *testing.T) {
 			}
 		}
 		phone.silent(t, true) // as an old browser, or behind a proxy that drops headers
-		phone.open(t, link, 200, "oauth", "Reconnect your records")
+		phone.open(t, link, 200, "oauth", "Turn your connection back on")
 		phone.tap(t, 200, "", h.sim.Name(h.member.ID, p.ConnectionID)) // the form may lead to another host
 		phone.silent(t, false)
 		phone.tap(t, 200, "", "You are connected")
