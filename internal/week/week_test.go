@@ -175,6 +175,7 @@ func (w *world) told(ctx context.Context, memberID string) []string {
 			}
 		case *events.Observation:
 			line += " " + d.Reason
+		default:
 		}
 		told = append(told, line)
 	}
