@@ -121,8 +121,13 @@ type Asked struct {
 	OpeningID      string    `json:"openingId,omitempty"`     // event id of the latest opening
 	Reminders      int       `json:"reminders"`               // sent for the open prompt
 	RemindAt       time.Time `json:"remindAt,omitzero"`       // when the next is due
+	ReadyAt        time.Time `json:"readyAt,omitzero"`        // since when there is reason to ask; others may join
 	PushedAt       time.Time `json:"pushedAt,omitzero"`       // the member was pushed in this episode
 	AcknowledgedAt time.Time `json:"acknowledgedAt,omitzero"` // no more reminders in this episode
+	SnoozedUntil   time.Time `json:"snoozedUntil,omitzero"`   // no reminders before
+	Instead        Action    `json:"instead,omitempty"`       // what activating came to: another way is needed
+	ActivatedAt    time.Time `json:"activatedAt,omitzero"`    // tried without asking, once in this episode
+	Released       bool      `json:"released,omitempty"`      // an operator wants it asked although it broke before we first looked
 	ExpiresAt      time.Time `json:"expiresAt,omitzero"`      // of the open prompt
 	ExpiredAt      time.Time `json:"expiredAt,omitzero"`      // no more prompts in this episode
 	OverdueAt      time.Time `json:"overdueAt,omitzero"`      // restore_overdue was told

@@ -57,7 +57,7 @@ func TestActionsFindPrompts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: DefaultPolicy()})
+	c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: atOnce()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func TestDecidersOnARealStream(t *testing.T) {
 	run, stop := context.WithCancel(ctx)
 	stopped := make(chan error, 2)
 	for range 2 {
-		c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: DefaultPolicy()})
+		c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: atOnce()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,10 +49,40 @@ type Decision struct {
 	// never. It is always later than the decision.
 	NextLook time.Time
 
+	// Activate lists connections to be activated without asking, after the
+	// decision was written. It is told once per episode: if it comes to nothing,
+	// the member is asked.
+	Activate []events.MemberConnection
+
+	// Noted reports whether all notes were taken. One that was not speaks of a
+	// prompt that is not open, or says what was noted before.
+	Noted bool
+
 	// Why has a verdict for every connection, also where nothing is done. A
 	// verdict without a connection speaks of the consent as a whole.
 	Why []Verdict
 }
+
+// A Note is what somebody wants remembered in the agenda. It is taken before
+// the table is read, in the same decision.
+type Note struct {
+	Kind       NoteKind
+	Connection events.ConnectionToken
+	PromptID   string        // the note is void unless this prompt is open; empty for Release
+	Until      time.Time     // of Snooze
+	Action     events.Action // of Instead
+}
+
+// A NoteKind says what a note means.
+type NoteKind int
+
+// The kinds of notes.
+const (
+	Acknowledge NoteKind = iota // the member knows: no more reminders
+	Snooze                      // the member knows, and wants to be reminded then
+	Instead                     // what the prompt asked for was tried: another action is needed
+	Release                     // ask although the connection broke before we first looked
+)
 
 // A Verdict is the trail of one decision: the row of the table that fitted
 // first, and what became of it. It is what we log, count, assert and explain.
@@ -79,6 +109,8 @@ const (
 	Ended      = "access_ended"
 	Restored   = "access_restored"
 	Overdue    = "restore_overdue"
+	Noted      = "noted"      // somebody wants something remembered
+	Activating = "activating" // tried without asking the member
 )
 
 // The reasons of a verdict, and of the prompts that come of it.
@@ -104,7 +136,16 @@ const (
 	reasonUnknownStatus = "unknown_status"
 	reasonSuperseded    = "superseded"
 	reasonRestored      = "consent_restored"
+	reasonGrouping      = "grouping"
+	reasonActivating    = "activating"
+	reasonAcknowledged  = "acknowledged"
+	reasonSnoozed       = "snoozed"
+	reasonInstead       = "another_way"
+	reasonReleased      = "released"
 )
+
+// activation is how long an activation without asking may take to show.
+const activation = 2 * time.Minute
 
 // want is what a row of the table wants of the connection's prompt.
 type want int
@@ -129,19 +170,26 @@ type judgement struct {
 // prompts back; agenda may be nil, and counts as such if it belongs to another
 // incarnation of the member. Deciding again on what was decided changes
 // nothing, however often, until something else happens or falls due.
-func (p Policy) decide(member *events.Member, agenda *events.Agenda, held Held, now time.Time) Decision {
+func (p Policy) decide(member *events.Member, agenda *events.Agenda, held Held, now time.Time, notes ...Note) Decision {
 	if agenda == nil || agenda.Incarnation != member.Incarnation {
 		agenda = &events.Agenda{Book: events.NewBook(member.Incarnation), MemberID: member.MemberID}
 	}
 	pl := &plan{policy: p, member: member, old: agenda, next: copied(agenda), held: held, now: now}
+	noted := true
+	for _, n := range notes {
+		noted = pl.note(n) && noted
+	}
 	pl.consent()
 	for _, c := range member.Connections {
 		pl.connection(c)
 	}
+	pl.group()
 	pl.orphans()
 	pl.overdue()
 	pl.shareBatch()
-	return pl.decision()
+	d := pl.decision()
+	d.Noted = noted
+	return d
 }
 
 // judge is the decision table: the first row that fits, from the top.
@@ -176,7 +224,10 @@ func (pl *plan) judge(c events.MemberConnection) judgement {
 	if j, ok := pl.heldBack(c, consent); ok {
 		return j
 	}
-	row, action := pl.way(c.State)
+	row, action := pl.way(c)
+	if until, auto := pl.activates(c); auto && pl.now.Before(until) {
+		return judgement{row: row, action: events.ActWait, reason: reasonActivating, until: until}
+	}
 	switch status {
 	case events.Expired:
 		return asking(row, action, reasonExpired)
@@ -201,7 +252,7 @@ func (pl *plan) afterGrace(c events.MemberConnection) judgement {
 		j.row = 5
 		return j
 	}
-	_, action := pl.way(c.State)
+	_, action := pl.way(c)
 	return asking(5, action, reasonOverdue)
 }
 
@@ -228,7 +279,7 @@ func (pl *plan) heldBack(c events.MemberConnection, consent events.Provision) (j
 		return judgement{}, false // no break to confirm: row 13
 	case c.ConfirmedAt.IsZero():
 		return wait(8, reasonUnconfirmed)
-	case c.FirstSight && !pl.held.Released:
+	case c.FirstSight && !pl.held.Released && !pl.remembers(c).Released:
 		return wait(8, reasonFirstSight)
 	default:
 		return judgement{}, false
@@ -236,17 +287,39 @@ func (pl *plan) heldBack(c events.MemberConnection, consent events.Provision) (j
 }
 
 // way is how the member reconnects, rows 9 to 12.
-func (pl *plan) way(s events.ConnectionState) (row int, action events.Action) {
-	switch {
+func (pl *plan) way(c events.MemberConnection) (row int, action events.Action) {
+	switch s := c.State; {
 	case s.IntegrationType == events.PROA, s.IntegrationType == events.IndirectIAS:
 		return 9, events.ActOAuth
 	case s.IntegrationType == events.DirectIAS:
-		return 10, events.ActDirect
+		return 10, cmp.Or(pl.remembers(c).Instead, events.ActDirect)
 	case s.Category == "BASIC":
 		return 11, events.ActReenter
 	default:
 		return 12, cmp.Or(pl.policy.UnknownTypes[s.Category], events.ActUnknown)
 	}
+}
+
+// activates reports whether the connection is one to be activated without
+// asking, and until when that may take; the member is asked after.
+func (pl *plan) activates(c events.MemberConnection) (until time.Time, ok bool) {
+	if c.State.IntegrationType != events.DirectIAS || !slices.Contains(pl.policy.DirectAuto, c.State.Status) {
+		return time.Time{}, false
+	}
+	asked := pl.remembers(c)
+	if _, isOpen := pl.next.Open(promptID(asked)); isOpen || asked.Instead != "" || !asked.ExpiredAt.IsZero() {
+		return time.Time{}, false
+	}
+	return cmp.Or(asked.ActivatedAt, pl.now).Add(activation), true
+}
+
+// remembers returns what was asked about c in this episode.
+func (pl *plan) remembers(c events.MemberConnection) events.Asked {
+	asked, _, _ := pl.asked(c.Token)
+	if asked.Episode != c.Episode {
+		return events.Asked{Connection: c.Token, Openings: asked.Openings, Episode: c.Episode}
+	}
+	return asked
 }
 
 // asking opens, unless nobody knows what for.
@@ -278,6 +351,17 @@ type plan struct {
 	look    time.Time // the earliest thing to fall due
 	touched bool      // next differs from old, also where no event tells of it
 	late    []events.MemberConnection
+	ready   []opening // what there is reason to ask, now or together with others
+
+	activate []events.MemberConnection
+}
+
+// An opening is a prompt that may open.
+type opening struct {
+	asked   events.Asked
+	c       events.MemberConnection
+	j       judgement
+	verdict int // in why
 }
 
 // connection does what the table says about one connection.
@@ -316,11 +400,16 @@ func (pl *plan) connection(c events.MemberConnection) {
 		v.Outcome = Expired
 	case j.want == hold && isOpen:
 		pl.lookAt(asked.ExpiresAt)
+	case j.reason == reasonActivating && asked.ActivatedAt.IsZero():
+		asked.ActivatedAt = pl.now
+		pl.put(asked)
+		pl.activate = append(pl.activate, c)
+		v.Outcome = Activating
 	case j.want == hold:
 		if j.row == 2 {
 			v.Outcome = Nothing
 		}
-	case isOpen && !stands(prompt.Action, j.action):
+	case isOpen && prompt.Action != j.action:
 		pl.close(&asked, prompt, events.PromptWithdrawn, reasonSuperseded, c.FlapCount, nil)
 		pl.open(asked, c, j)
 		v.Outcome = Superseded
@@ -329,18 +418,102 @@ func (pl *plan) connection(c events.MemberConnection) {
 	case !asked.ExpiredAt.IsZero():
 		v.Outcome = Spent
 	default:
-		pl.open(asked, c, j)
-		v.Outcome = Opened
+		pl.ready = append(pl.ready, opening{asked, c, j, len(pl.why)})
 	}
 	pl.why = append(pl.why, v)
 }
 
-// stands reports whether an open prompt still says what to do. Proving who one
-// is, or reconnecting in the app, is what a direct activation came to after
-// b.well refused it.
-func stands(asked, wanted events.Action) bool {
-	return asked == wanted || wanted == events.ActDirect &&
-		(asked == events.ActVerifyIdentity || asked == events.ActReconnectInApp)
+// group opens what is ready, all together, once the first of it has been ready
+// for the grouping window.
+func (pl *plan) group() {
+	if len(pl.ready) == 0 {
+		return
+	}
+	first := pl.now
+	for _, o := range pl.ready {
+		if at := o.asked.ReadyAt; !at.IsZero() && at.Before(first) {
+			first = at
+		}
+	}
+	due := first.Add(pl.policy.Group)
+	for _, o := range pl.ready {
+		v := &pl.why[o.verdict]
+		if pl.now.Before(due) {
+			v.Reason = reasonGrouping
+			if o.asked.ReadyAt.IsZero() {
+				o.asked.ReadyAt = pl.now
+				pl.put(o.asked)
+			}
+			continue
+		}
+		pl.open(o.asked, o.c, o.j)
+		v.Outcome = Opened
+	}
+	if pl.now.Before(due) {
+		pl.lookAt(due)
+	}
+}
+
+// note takes a note and reports whether it was news.
+func (pl *plan) note(n Note) bool {
+	c, known := pl.member.Connection(n.Connection)
+	asked, prompt, isOpen := pl.asked(n.Connection)
+	if n.Kind == Release {
+		asked = pl.remembers(c)
+		if !known || !c.FirstSight || asked.Released {
+			return false
+		}
+		asked.Released = true
+		pl.put(asked)
+		pl.why = append(pl.why, Verdict{n.Connection, 8, reasonReleased, events.ActNone, Noted})
+		return true
+	}
+	if !isOpen || prompt.PromptID != n.PromptID {
+		return false
+	}
+	asked.OpeningID = openingID(pl.old, asked)
+	reason := reasonAcknowledged
+	switch n.Kind {
+	case Instead:
+		if asked.Instead == n.Action {
+			return false
+		}
+		asked.Instead = n.Action
+		pl.put(asked)
+		pl.why = append(pl.why, Verdict{n.Connection, 10, reasonInstead, n.Action, Noted})
+		return true
+	case Snooze:
+		until := n.Until
+		for _, most := range []time.Time{pl.now.Add(pl.policy.SnoozeMost), asked.ExpiresAt} {
+			if until.After(most) {
+				until = most
+			}
+		}
+		if !until.After(pl.now) || asked.SnoozedUntil.Equal(until) {
+			return false
+		}
+		asked.AcknowledgedAt, asked.SnoozedUntil = time.Time{}, until
+		if !asked.RemindAt.IsZero() || asked.Reminders < len(pl.policy.Reminders) {
+			asked.RemindAt = until
+		}
+		reason = reasonSnoozed
+	default:
+		if !asked.AcknowledgedAt.IsZero() {
+			return false
+		}
+		asked.AcknowledgedAt, asked.SnoozedUntil = pl.now, time.Time{}
+	}
+	prompt.SnoozedUntil, prompt.Notify, prompt.NotBefore = asked.SnoozedUntil, false, time.Time{}
+	pl.put(asked)
+	pl.replace(prompt)
+	pl.tell(events.PromptAcknowledged, asked, prompt, asked.OpeningID)
+	pl.why = append(pl.why, Verdict{n.Connection, 0, reason, prompt.Action, Noted})
+	return true
+}
+
+// replace puts an open prompt in place of what it was.
+func (pl *plan) replace(prompt events.Prompt) {
+	pl.next.Prompts[slices.IndexFunc(pl.next.Prompts, same(prompt.PromptID))] = prompt
 }
 
 func (pl *plan) open(asked events.Asked, c events.MemberConnection, j judgement) {
@@ -348,6 +521,7 @@ func (pl *plan) open(asked events.Asked, c events.MemberConnection, j judgement)
 	asked.Openings++
 	asked.OpeningID = ""
 	asked.Reminders = 0
+	asked.ReadyAt, asked.SnoozedUntil = time.Time{}, time.Time{}
 	asked.ExpiresAt = pl.now.Add(pl.policy.Expiry)
 	asked.RemindAt = pl.reminderAfter(0)
 	prompt := events.Prompt{
@@ -357,6 +531,7 @@ func (pl *plan) open(asked events.Asked, c events.MemberConnection, j judgement)
 		ConnectionStatus: c.State.Status, IntegrationType: c.State.IntegrationType,
 		OpenedAt: pl.now, FlapCount: c.FlapCount,
 	}
+	prompt.NotBefore = pl.notBefore(prompt)
 	pl.put(asked)
 	pl.next.Prompts = append(pl.next.Prompts, prompt)
 	pl.tell(events.PromptOpened, asked, prompt, pl.member.Latest["connection."+string(c.Token)])
@@ -378,12 +553,15 @@ func (pl *plan) remind(asked events.Asked, prompt events.Prompt, c events.Member
 	}
 	asked.OpeningID = openingID(pl.old, asked)
 	asked.Reminders++
+	asked.SnoozedUntil = time.Time{}
 	asked.RemindAt = pl.reminderAfter(asked.Reminders)
 	prompt.Reminder = asked.Reminders
 	prompt.Notify = pl.push(&asked)
+	prompt.NotBefore = pl.notBefore(prompt)
+	prompt.SnoozedUntil = time.Time{}
 	prompt.FlapCount = c.FlapCount
 	pl.put(asked)
-	pl.next.Prompts[slices.IndexFunc(pl.next.Prompts, same(prompt.PromptID))] = prompt
+	pl.replace(prompt)
 	pl.tell(events.PromptReminded, asked, prompt, asked.OpeningID)
 	if pl.mayRemind(asked, c) {
 		pl.lookAt(asked.RemindAt)
@@ -406,6 +584,14 @@ func (pl *plan) reminderAfter(n int) time.Time {
 	return pl.now.Add(pl.policy.Reminders[n])
 }
 
+// notBefore is the end of the quiet hours that a push would fall into.
+func (pl *plan) notBefore(p events.Prompt) time.Time {
+	if !p.Notify {
+		return time.Time{}
+	}
+	return pl.policy.Quiet.end(pl.now)
+}
+
 // push reports whether the member may be pushed now, and counts it if so.
 func (pl *plan) push(asked *events.Asked) bool {
 	recent := 0
@@ -426,7 +612,7 @@ func (pl *plan) push(asked *events.Asked) bool {
 func (pl *plan) close(asked *events.Asked, prompt events.Prompt, t events.Type, reason string, flaps int, downtime *int64) {
 	pl.next.Prompts = slices.DeleteFunc(pl.next.Prompts, same(prompt.PromptID))
 	prompt.Reason = reason
-	prompt.Notify = false // nothing to do is nothing to push
+	prompt.Notify, prompt.NotBefore, prompt.SnoozedUntil = false, time.Time{}, time.Time{} // nothing to do is nothing to push
 	prompt.FlapCount = max(prompt.FlapCount, flaps)
 	prompt.ClosedAt = pl.now
 	prompt.Downtime = downtime
@@ -478,7 +664,7 @@ func (pl *plan) shareBatch() {
 // decision writes only what must be written. A look that comes too early costs
 // nothing, so one that is pending before the next due thing is left to come.
 func (pl *plan) decision() Decision {
-	d := Decision{Events: pl.told, NextLook: pl.look, Why: pl.why}
+	d := Decision{Events: pl.told, NextLook: pl.look, Why: pl.why, Activate: pl.activate}
 	pending := pl.old.NextLook.After(pl.now)
 	unscheduled := !pl.look.IsZero() && (!pending || pl.look.Before(pl.old.NextLook))
 	if len(pl.told) == 0 && !pl.touched && !unscheduled {

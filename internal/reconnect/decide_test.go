@@ -15,6 +15,13 @@ var t0 = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
 
 const day = 24 * time.Hour
 
+// atOnce is the default policy, but nothing waits to be asked together.
+func atOnce() Policy {
+	p := DefaultPolicy()
+	p.Group = 0
+	return p
+}
+
 // written does to a decision what writing it does: events get their sequence
 // and their id, and the agenda its book.
 func written(t testing.TB, d Decision) ([]events.Event, *events.Agenda) {
@@ -134,7 +141,7 @@ func TestTable(t *testing.T) {
 			"source_degraded": {Degraded: map[events.ConnectionToken]bool{"c1": true}},
 			"muted":           {Muted: map[events.ConnectionToken]bool{"c1": true}},
 		}
-		policy = DefaultPolicy()
+		policy = atOnce()
 		seen   = map[int]int{}
 	)
 	if err := policy.validate(); err != nil {
@@ -227,7 +234,7 @@ func TestRowOne(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Deny)
 			m.Connections[0].RemovedAt = tt.removed
-			told, _, d := look(t, DefaultPolicy(), m, withOpen(t0), tt.held, t0)
+			told, _, d := look(t, atOnce(), m, withOpen(t0), tt.held, t0)
 			if v := verdictOf(t, d, "c1"); v.Row != 1 || v.Reason != tt.reason || v.Outcome != Withdrawn {
 				t.Errorf("%+v", v)
 			}
@@ -239,7 +246,7 @@ func TestRowOne(t *testing.T) {
 	t.Run("no longer in the head", func(t *testing.T) {
 		m := one(events.ConnectionState{}, events.Permit)
 		m.Connections = nil
-		if _, a, _ := look(t, DefaultPolicy(), m, withOpen(t0), Held{}, t0); len(a.Prompts) != 0 {
+		if _, a, _ := look(t, atOnce(), m, withOpen(t0), Held{}, t0); len(a.Prompts) != 0 {
 			t.Errorf("%+v", a.Prompts)
 		}
 	})
@@ -249,9 +256,9 @@ func TestBoundaries(t *testing.T) {
 	expired := events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}
 	over := events.ConnectionState{Status: events.AccessIsOver, IntegrationType: events.DirectIAS}
 	connected := events.ConnectionState{Status: events.Connected, IntegrationType: events.PROA}
-	open, silent := DefaultPolicy(), DefaultPolicy()
+	open, silent := atOnce(), atOnce()
 	silent.Reminders = nil
-	patient := DefaultPolicy()
+	patient := atOnce()
 	patient.HoldOpen = time.Minute
 	at := t0.Add(time.Hour) // the opening, and when the connected ones connected
 	asked := func(p Policy) *events.Agenda {
@@ -296,12 +303,12 @@ func TestBoundaries(t *testing.T) {
 // events lie between, and from its opening to the fact.
 func TestCauses(t *testing.T) {
 	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
-	opened, a, _ := look(t, DefaultPolicy(), m, nil, Held{}, t0)
-	first, a, _ := look(t, DefaultPolicy(), m, a, Held{}, t0.Add(day))
-	second, a, _ := look(t, DefaultPolicy(), m, a, Held{}, t0.Add(4*day))
+	opened, a, _ := look(t, atOnce(), m, nil, Held{}, t0)
+	first, a, _ := look(t, atOnce(), m, a, Held{}, t0.Add(day))
+	second, a, _ := look(t, atOnce(), m, a, Held{}, t0.Add(4*day))
 	back := one(events.ConnectionState{Status: events.Connected, IntegrationType: events.PROA}, events.Permit)
 	back.Connections[0].ConnectedSince = t0.Add(5*day + 300*time.Millisecond)
-	resolved, _, _ := look(t, DefaultPolicy(), back, a, Held{}, t0.Add(6*day))
+	resolved, _, _ := look(t, atOnce(), back, a, Held{}, t0.Add(6*day))
 	if opened[0].CausationID != "cause" {
 		t.Errorf("opened because of %q", opened[0].CausationID)
 	}
@@ -322,7 +329,7 @@ func TestOpenTogether(t *testing.T) {
 		c.Token = token
 		m.Connections = append(m.Connections, c)
 	}
-	_, a, _ := look(t, DefaultPolicy(), m, nil, Held{}, t0)
+	_, a, _ := look(t, atOnce(), m, nil, Held{}, t0)
 	pushed := 0
 	for _, p := range a.Prompts {
 		pushed += btoi(p.Notify)
@@ -342,7 +349,7 @@ func TestRefusedActivationStands(t *testing.T) {
 	for _, action := range []events.Action{events.ActVerifyIdentity, events.ActReconnectInApp} {
 		a := withOpen(t0)
 		a.Prompts[0].Action = action
-		if _, _, d := look(t, DefaultPolicy(), m, a, Held{}, t0); d.Why[0].Outcome != Kept {
+		if _, _, d := look(t, atOnce(), m, a, Held{}, t0); d.Why[0].Outcome != Kept {
 			t.Errorf("%s: %+v", action, d.Why)
 		}
 	}
@@ -352,7 +359,7 @@ func TestAnotherIncarnationIsNobody(t *testing.T) {
 	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
 	a := withOpen(t0)
 	a.Incarnation = "before"
-	_, next, d := look(t, DefaultPolicy(), m, a, Held{}, t0)
+	_, next, d := look(t, atOnce(), m, a, Held{}, t0)
 	if d.Why[0].Outcome != Opened || next.Incarnation != "i" || next.Sequences["prompt.c1"] != 1 {
 		t.Errorf("%+v, %+v", d.Why, next.Book)
 	}
@@ -365,7 +372,7 @@ func TestArgumentsStayAsTheyAre(t *testing.T) {
 	a := withOpen(t0)
 	a.Access = &events.AgendaAccess{Key: "k", Connections: []events.ConnectionToken{"c1"}, EndedAt: t0}
 	before := copied(a)
-	written(t, DefaultPolicy().decide(m, a, Held{}, t0.Add(40*day)))
+	written(t, atOnce().decide(m, a, Held{}, t0.Add(40*day)))
 	if !reflect.DeepEqual(a, before) {
 		t.Errorf("changed to %+v", a)
 	}
@@ -381,7 +388,7 @@ func TestValidate(t *testing.T) {
 		"urgency":   func(p *Policy) { delete(p.Statuses, events.Deleted) },
 		"action":    func(p *Policy) { p.UnknownTypes = map[string]events.Action{"HAPI": events.ActWait} },
 	} {
-		p := DefaultPolicy()
+		p := atOnce()
 		spoil(&p)
 		if err := p.validate(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

@@ -91,7 +91,7 @@ func (h *history) consent(p events.Provision, now time.Time) {
 // looked at whenever.
 func TestHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		policy := DefaultPolicy()
+		policy := atOnce()
 		policy.PromptRestoreOverdue = rapid.Bool().Draw(t, "prompt when overdue")
 		policy.MaxPushesPerWeek = rapid.IntRange(0, 4).Draw(t, "pushes per week")
 		policy.HoldOpen = rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "hold-open")

@@ -56,6 +56,58 @@ type Policy struct {
 	// Default 0, at once: a member who comes back from a login should see it
 	// done. What flaps is damped by the episode instead, which pushes once.
 	HoldOpen time.Duration
+
+	// Group is how long a prompt that may open waits for others of the same
+	// member, so that one push can speak of all. Default 2 min: connections that
+	// break together are confirmed within a few polls of the fast tier.
+	Group time.Duration
+
+	// SnoozeMost is how far away a member can have the next reminder put.
+	// Default 14 d: longer than that is forgetting.
+	SnoozeMost time.Duration
+
+	// Quiet are the hours in which pushes should wait. It is only a hint,
+	// notBefore, for the service that pushes: it may know the member's own time.
+	// Default none.
+	Quiet Quiet
+
+	// DirectAuto lists the statuses in which a DIRECT_IAS connection is activated
+	// without asking; the member is asked if that comes to nothing. Default none:
+	// acting for a member who did not tap is a decision of the app's owner.
+	DirectAuto []events.Status
+}
+
+// Quiet are hours of the day. The zero Quiet has none.
+type Quiet struct {
+	From, To time.Duration  // since midnight; To may be earlier than From
+	Zone     *time.Location // of the hours; nil is UTC
+}
+
+// end returns when the quiet hours end that now falls into, zero if it does
+// not.
+func (q Quiet) end(now time.Time) time.Time {
+	if q.From == q.To {
+		return time.Time{}
+	}
+	zone := q.Zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	local := now.In(zone)
+	at := func(dayOffset int, d time.Duration) time.Time {
+		return time.Date(local.Year(), local.Month(), local.Day()+dayOffset, 0, int(d/time.Minute), 0, 0, zone)
+	}
+	// The hours that began yesterday, and those that begin today.
+	for _, offset := range []int{-1, 0} {
+		from, to := at(offset, q.From), at(offset, q.To)
+		if q.To < q.From {
+			to = at(offset+1, q.To)
+		}
+		if !now.Before(from) && now.Before(to) {
+			return to.UTC()
+		}
+	}
+	return time.Time{}
 }
 
 // A StatusRule is how to ask about connections of one status.
@@ -73,6 +125,8 @@ func DefaultPolicy() Policy {
 		Reminders:        []time.Duration{day, 3 * day, 7 * day},
 		Expiry:           30 * day,
 		MaxPushesPerWeek: 3,
+		Group:            2 * time.Minute,
+		SnoozeMost:       14 * day,
 		Statuses: map[events.Status]StatusRule{
 			events.Expired:      pushed,
 			events.Failing:      pushed,
@@ -94,6 +148,19 @@ func (p Policy) validate() error {
 		return fmt.Errorf("reconnect: %d pushes per week, want 0 or more", p.MaxPushesPerWeek)
 	case p.HoldOpen < 0:
 		return fmt.Errorf("reconnect: hold-open %s, want 0 or more", p.HoldOpen)
+	case p.Group < 0:
+		return fmt.Errorf("reconnect: grouping window %s, want 0 or more", p.Group)
+	case p.Group >= p.Expiry:
+		return fmt.Errorf("reconnect: grouping window %s, want less than the expiry %s", p.Group, p.Expiry)
+	case p.SnoozeMost < 0:
+		return fmt.Errorf("reconnect: longest snooze %s, want 0 or more", p.SnoozeMost)
+	case p.Quiet.From < 0, p.Quiet.To < 0, p.Quiet.From >= 24*time.Hour, p.Quiet.To >= 24*time.Hour:
+		return fmt.Errorf("reconnect: quiet hours from %s to %s, want times of a day", p.Quiet.From, p.Quiet.To)
+	}
+	for _, s := range p.DirectAuto {
+		if !s.Broken() || s == events.AccessIsOver || s == events.Deleted {
+			return fmt.Errorf("reconnect: status %q is none to activate in without asking", s)
+		}
 	}
 	for i, wait := range p.Reminders {
 		if wait <= 0 {

@@ -26,7 +26,7 @@ func TestPushTexts(t *testing.T) {
 		events.ActOAuth, events.ActDirect, events.ActReenter, events.ActVerifyIdentity, events.ActReconnectInApp,
 		events.ActRestoreConsent, events.ActSignIn, events.ActWait, events.ActNone, events.ActUnknown,
 	} {
-		p := DefaultPolicy()
+		p := atOnce()
 		p.UnknownTypes = map[string]events.Action{"": a}
 		if _, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: p}); err == nil {
 			want = append(want, a)

@@ -57,7 +57,7 @@ type story struct {
 
 func replay(t *testing.T, script []byte) []byte {
 	t.Helper()
-	s := &story{history: newHistory(), policy: DefaultPolicy(), now: t0}
+	s := &story{history: newHistory(), policy: atOnce(), now: t0}
 	for sc := bufio.NewScanner(bytes.NewReader(script)); sc.Scan(); {
 		line := sc.Text()
 		switch {
