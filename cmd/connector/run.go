@@ -123,7 +123,7 @@ func (s service) run(ctx context.Context) error {
 	rules, pace, policy := poller.DefaultRules(), poller.DefaultPace(), reconnect.DefaultPolicy()
 	if s.fast {
 		rules, pace, s.rate = poller.FastRules(), poller.FastPace(), max(s.rate, 1000)
-		policy.Grace = 5 * time.Second
+		policy.Grace, policy.Group = 5*time.Second, 300*time.Millisecond
 	}
 	if s.replica == "" {
 		host, _ := os.Hostname()
@@ -158,7 +158,7 @@ func (s service) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	acts := reconnect.NewActions(s.log, tokens, actor{client, grants, l})
+	acts := reconnect.NewActions(s.log, tokens, actor{client, grants, l}, decider)
 	ask := polls{store, tokens, l}
 	if s.links.Links && s.httpListen == "" {
 		return errors.New("--links: nobody would answer them; give --http-listen")

@@ -35,7 +35,9 @@ func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, lin
 	work := context.WithoutCancel(ctx) // a stop must not abort what a member has tapped
 	inHand := newRequests(256)
 	for name, handle := range map[string]func(context.Context, micro.Request){
-		"prompt.start": acts.Handle,
+		"prompt.start":   acts.Handle,
+		"prompt.ack":     acts.HandleAck,
+		"prompt.release": acts.HandleRelease,
 		"prompt.link": func(ctx context.Context, r micro.Request) {
 			if links == nil {
 				reconnect.Answer(ctx, r, nil, reconnect.NotSupported)

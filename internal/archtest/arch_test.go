@@ -89,6 +89,7 @@ var pure = []string{
 	"internal/poller/schedule.go",
 	"internal/reconnect/decide.go",
 	"internal/reconnect/access.go",
+	"internal/reconnect/notes.go",
 }
 
 // pureMay lists the standard library that a pure file may use: nothing that

@@ -97,14 +97,20 @@ type Actions struct {
 	log    *events.Log
 	tokens events.Tokenizer
 	actor  Actor
+	notes  Notary
 
 	mu     sync.Mutex
 	limits map[string]*rate.Limiter
 }
 
+// A Notary takes notes about a member's prompts: a [Consumer].
+type Notary interface {
+	Note(ctx context.Context, m events.MemberToken, notes ...Note) error
+}
+
 // NewActions returns Actions on the prompts of log.
-func NewActions(log *events.Log, tokens events.Tokenizer, actor Actor) *Actions {
-	return &Actions{log: log, tokens: tokens, actor: actor, limits: map[string]*rate.Limiter{}}
+func NewActions(log *events.Log, tokens events.Tokenizer, actor Actor, notes Notary) *Actions {
+	return &Actions{log: log, tokens: tokens, actor: actor, notes: notes, limits: map[string]*rate.Limiter{}}
 }
 
 // Start acts on an open prompt: it reads the connection again, refuses a stale
@@ -217,7 +223,18 @@ func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *
 	case events.ActOAuth:
 		return a.oauth(ctx, m, token, prompt.ConnectionID)
 	case events.ActDirect:
-		return a.activate(ctx, m, token, prompt.ConnectionID)
+		return a.activate(ctx, m, token, prompt)
+	case events.ActVerifyIdentity:
+		verified, err := a.actor.Verified(ctx, m)
+		if err != nil {
+			return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+		}
+		if !verified {
+			return Started{}, IdentityRequired
+		}
+		return a.activate(ctx, m, token, prompt)
+	case events.ActReconnectInApp:
+		return Started{}, ReconnectInApp
 	default:
 		return Started{}, NotSupported
 	}
@@ -235,14 +252,21 @@ func (a *Actions) oauth(ctx context.Context, m events.MemberToken, c events.Conn
 	return Started{Method: string(events.ActOAuth), RedirectURL: url.Reveal()}, nil
 }
 
-func (a *Actions) activate(ctx context.Context, m events.MemberToken, c events.ConnectionToken, connectionID string) (Started, error) {
-	status, err := a.actor.ActivateDirect(ctx, m, connectionID)
+func (a *Actions) activate(ctx context.Context, m events.MemberToken, c events.ConnectionToken, prompt events.Prompt) (Started, error) {
+	status, err := a.actor.ActivateDirect(ctx, m, prompt.ConnectionID)
 	switch {
 	case errors.Is(err, ErrRefused):
+		refusal, instead := ReconnectInApp, events.ActReconnectInApp
 		if verified, err := a.actor.Verified(ctx, m); err == nil && !verified {
-			return Started{}, IdentityRequired
+			refusal, instead = IdentityRequired, events.ActVerifyIdentity
 		}
-		return Started{}, ReconnectInApp
+		// From now on the prompt asks for what is needed. If that cannot be noted,
+		// the next tap finds it out again.
+		note := Note{Kind: Instead, Connection: c, PromptID: prompt.PromptID, Action: instead}
+		if err := a.notes.Note(ctx, m, note); err != nil && !errors.Is(err, StalePrompt) {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m)).Msg("another way not noted")
+		}
+		return Started{}, refusal
 	case err != nil:
 		a.lookAt(ctx, m, c, "") // it may have been activated
 		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
@@ -250,6 +274,35 @@ func (a *Actions) activate(ctx context.Context, m events.MemberToken, c events.C
 	a.lookAt(ctx, m, c, status)
 	return Started{Method: string(events.ActDirect), Status: string(status)}, nil
 }
+
+// An AckRequest says that a member knows of a prompt.
+type AckRequest struct {
+	PromptID string `json:"promptId"`
+	MemberID string `json:"memberId,omitempty"` // checked if given
+	Seconds  int64  `json:"snoozeSeconds,omitempty"`
+}
+
+// Acknowledge ends reminding of an open prompt for the episode, or puts the
+// next reminder off by the given seconds, as far as the policy lets it. An
+// error is a [Refusal], or wraps one.
+func (a *Actions) Acknowledge(ctx context.Context, r AckRequest) error {
+	if !wellFormed(r.PromptID) || r.Seconds < 0 {
+		return NotFound
+	}
+	m, err := a.owner(ctx, StartRequest{PromptID: r.PromptID, MemberID: r.MemberID})
+	if err != nil {
+		return err
+	}
+	c, _, _ := strings.Cut(r.PromptID, ".")
+	note := Note{Kind: Acknowledge, Connection: events.ConnectionToken(c), PromptID: r.PromptID}
+	if r.Seconds > 0 {
+		note.Kind, note.For = Snooze, time.Duration(min(r.Seconds, maxSnooze))*time.Second
+	}
+	return a.notes.Note(ctx, m, note)
+}
+
+// maxSnooze keeps arithmetic with durations sound; the policy allows far less.
+const maxSnooze = int64(10 * 365 * 24 * time.Hour / time.Second)
 
 // lookAt is a courtesy: without it the change is found by the next poll.
 func (a *Actions) lookAt(ctx context.Context, m events.MemberToken, c events.ConnectionToken, acted events.Status) {
@@ -272,6 +325,33 @@ func (a *Actions) allowed(id string) bool {
 		a.limits[id] = l
 	}
 	return l.Allow()
+}
+
+// HandleAck answers a prompt.ack request of the micro service.
+func (a *Actions) HandleAck(ctx context.Context, req micro.Request) {
+	var r AckRequest
+	if err := json.Unmarshal(req.Data(), &r); err != nil || r.PromptID == "" || r.Seconds < 0 {
+		Answer(ctx, req, nil, fmt.Errorf("%w: want JSON with promptId, and snoozeSeconds that are not negative", Refusal("bad_request")))
+		return
+	}
+	Answer(ctx, req, map[string]bool{"acknowledged": true}, a.Acknowledge(ctx, r))
+}
+
+// A ReleaseRequest asks to have a member asked about a connection that broke
+// before we first looked.
+type ReleaseRequest struct {
+	Member     events.MemberToken     `json:"member"`
+	Connection events.ConnectionToken `json:"connection"`
+}
+
+// HandleRelease answers a prompt.release request of the micro service.
+func (a *Actions) HandleRelease(ctx context.Context, req micro.Request) {
+	var r ReleaseRequest
+	if err := json.Unmarshal(req.Data(), &r); err != nil || !wellFormed(string(r.Member)) || r.Member == "" || r.Connection == "" {
+		Answer(ctx, req, nil, fmt.Errorf("%w: want JSON with the tokens of member and connection", Refusal("bad_request")))
+		return
+	}
+	Answer(ctx, req, map[string]bool{"released": true}, a.notes.Note(ctx, r.Member, Note{Kind: Release, Connection: r.Connection}))
 }
 
 // Handle answers a prompt.start request of the micro service.

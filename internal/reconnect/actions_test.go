@@ -81,7 +81,7 @@ func TestActionsFindPrompts(t *testing.T) {
 		}
 	}
 	b := &tapped{t: t, state: events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}}
-	acts := NewActions(l, tokens, b)
+	acts := NewActions(l, tokens, b, c)
 	got, err := acts.Prompt(ctx, StartRequest{PromptID: want.PromptID, MemberID: ann})
 	if err != nil || got.PromptID != want.PromptID || got.Action != events.ActOAuth || b.urls != 0 {
 		t.Fatalf("%+v, %v; %d URLs", got, err, b.urls)

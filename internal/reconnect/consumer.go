@@ -33,6 +33,14 @@ type Config struct {
 	Workers     int              // messages in hand; default 64
 	Timeout     time.Duration    // per message; default 20 s
 	Now         func() time.Time // default time.Now
+
+	// Held says what keeps the member's prompts back beyond the heads; nil for
+	// nothing ever.
+	Held func(m *events.Member, now time.Time) Held
+
+	// Activate activates a connection without asking the member. Required if the
+	// policy says so for any status.
+	Activate func(ctx context.Context, m events.MemberToken, c events.MemberConnection) error
 }
 
 // A Consumer looks at a member whenever the member's head has moved or a look
@@ -46,6 +54,12 @@ func New(c Config) (*Consumer, error) {
 	}
 	if err := c.Policy.validate(); err != nil {
 		return nil, err
+	}
+	if len(c.Policy.DirectAuto) > 0 && c.Activate == nil {
+		return nil, errors.New("reconnect: the policy activates without asking, and Activate is missing")
+	}
+	if c.Held == nil {
+		c.Held = func(*events.Member, time.Time) Held { return Held{} }
 	}
 	if c.Workers == 0 {
 		c.Workers = 64
@@ -134,7 +148,7 @@ const looks = 8
 
 // look makes the member's agenda what it should be. It is safe to call for any
 // reason, any number of times, by any number of replicas.
-func (c *Consumer) look(ctx context.Context, m events.MemberToken, known events.Head[events.Member], now time.Time) error {
+func (c *Consumer) look(ctx context.Context, m events.MemberToken, known events.Head[events.Member], now time.Time, notes ...Note) error {
 	for range looks {
 		if known.Seq == 0 {
 			var err error
@@ -149,7 +163,7 @@ func (c *Consumer) look(ctx context.Context, m events.MemberToken, known events.
 		if err != nil {
 			return err
 		}
-		err = c.decideOnce(ctx, m, known, asked, now)
+		err = c.decideOnce(ctx, m, known, asked, now, notes)
 		if !errors.Is(err, events.ErrMoved) {
 			return err
 		}
@@ -158,11 +172,14 @@ func (c *Consumer) look(ctx context.Context, m events.MemberToken, known events.
 	return fmt.Errorf("look at %s: missed %d times: %w", m, looks, events.ErrMoved)
 }
 
-func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known events.Head[events.Member], asked events.Head[events.Agenda], now time.Time) error {
+func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known events.Head[events.Member], asked events.Head[events.Agenda], now time.Time, notes []Note) error {
 	if asked.Snapshot != nil && asked.Snapshot.Incarnation != known.Snapshot.Incarnation {
 		asked.Snapshot = nil
 	}
-	d := c.Policy.decide(known.Snapshot, asked.Snapshot, Held{}, now)
+	d := c.Policy.decide(known.Snapshot, asked.Snapshot, c.Held(known.Snapshot, now), now, notes...)
+	if !d.Noted {
+		return errVoid
+	}
 	if d.Next == nil {
 		return d.early(now)
 	}
@@ -182,7 +199,33 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 		log.Info().Str("member", string(m)).Str("connection", string(v.Connection)).
 			Int("rule", v.Row).Str("reason", v.Reason).Str("why", v.Outcome).Msg("decided")
 	}
+	for _, conn := range d.Activate {
+		// It is in the agenda that this was tried: whether it was or not, the
+		// member is asked if the connection is still broken after a while.
+		if err := c.Activate(ctx, m, conn); err != nil {
+			log.Warn().Err(err).Str("member", string(m)).Str("connection", string(conn.Token)).Msg("not activated; the member will be asked")
+		}
+	}
 	return nil
+}
+
+// errVoid reports a note about what is no longer so, or was noted before.
+var errVoid = errors.New("reconnect: nothing to note")
+
+// Note has notes taken about one member, all in one decision, and nothing else
+// waited for. It returns a [Refusal] if one of them is void.
+func (c *Consumer) Note(ctx context.Context, m events.MemberToken, notes ...Note) error {
+	err := c.look(ctx, m, events.Head[events.Member]{}, c.Now(), notes...)
+	switch _, early := errors.AsType[*earlyError](err); {
+	case errors.Is(err, errVoid):
+		return StalePrompt
+	case early:
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", Upstream, err)
+	default:
+		return nil
+	}
 }
 
 // early reports a look that came a moment before its time, as after a change
@@ -204,8 +247,8 @@ func (e *earlyError) Error() string { return fmt.Sprintf("the look is due in %s"
 
 // Explain returns the rule that holds for each connection of a member right
 // now, in the words of the log. It changes nothing.
-func Explain(p Policy, member *events.Member, agenda *events.Agenda, now time.Time) []Verdict {
-	return p.decide(member, agenda, Held{}, now).Why
+func Explain(p Policy, member *events.Member, agenda *events.Agenda, held Held, now time.Time) []Verdict {
+	return p.decide(member, agenda, held, now).Why
 }
 
 // Letters is the dead-letter stream.

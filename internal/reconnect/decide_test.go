@@ -344,14 +344,197 @@ func TestOpenTogether(t *testing.T) {
 
 // A direct activation that b.well refused has become another action, which
 // stands until the connection works.
-func TestRefusedActivationStands(t *testing.T) {
+// What b.well said to an activation changes what the prompt asks for, for the
+// rest of the episode.
+func TestRefusedActivationIsAnotherWay(t *testing.T) {
 	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.DirectIAS}, events.Permit)
-	for _, action := range []events.Action{events.ActVerifyIdentity, events.ActReconnectInApp} {
-		a := withOpen(t0)
-		a.Prompts[0].Action = action
-		if _, _, d := look(t, atOnce(), m, a, Held{}, t0); d.Why[0].Outcome != Kept {
-			t.Errorf("%s: %+v", action, d.Why)
+	_, a, _ := look(t, atOnce(), m, nil, Held{}, t0)
+	note := Note{Kind: Instead, Connection: "c1", PromptID: "c1.1", Action: events.ActVerifyIdentity}
+	d := atOnce().decide(m, a, Held{}, t0.Add(time.Minute), note)
+	told, a := written(t, d)
+	if kinds := kindsOf(told); kinds != "prompt.withdrawn prompt.opened" || !d.Noted {
+		t.Fatalf("told %s, noted %t", kinds, d.Noted)
+	}
+	p := a.Prompts[0]
+	if p.Action != events.ActVerifyIdentity || p.Notify || p.PromptID != "c1.2" {
+		t.Errorf("%+v", p)
+	}
+	if again := atOnce().decide(m, a, Held{}, t0.Add(2*time.Minute), note); again.Noted || again.Next != nil {
+		t.Errorf("the same note about a closed prompt: %+v", again)
+	}
+	if _, _, d := look(t, atOnce(), m, a, Held{}, t0.Add(time.Hour)); d.Next != nil {
+		t.Errorf("%+v", d.Why)
+	}
+	// A new episode is a new try.
+	m.Connections[0].Episode++
+	if _, a, _ = look(t, atOnce(), m, a, Held{}, t0.Add(2*time.Hour)); a.Prompts[0].Action != events.ActDirect {
+		t.Errorf("%+v", a.Prompts)
+	}
+}
+
+func kindsOf(told []events.Event) string {
+	var kinds []string
+	for _, e := range told {
+		kinds = append(kinds, strings.TrimSuffix(strings.TrimPrefix(string(e.Type), "smartconnect."), ".v1"))
+	}
+	return strings.Join(kinds, " ")
+}
+
+func TestAcknowledgeAndSnooze(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	p := atOnce()
+	take := func(a *events.Agenda, after time.Duration, n Note) ([]events.Event, *events.Agenda, bool) {
+		n.Connection, n.PromptID = "c1", "c1.1"
+		d := p.decide(m, a, Held{}, t0.Add(after), n)
+		told, next := written(t, d)
+		if next == nil {
+			next = a
 		}
+		return told, next, d.Noted
+	}
+	opened, a, _ := look(t, p, m, nil, Held{}, t0)
+
+	told, acked, noted := take(a, time.Hour, Note{Kind: Acknowledge})
+	if kindsOf(told) != "prompt.acknowledged" || !noted || told[0].CausationID != opened[0].ID {
+		t.Fatalf("told %+v, noted %t", told, noted)
+	}
+	if _, _, noted := take(acked, 2*time.Hour, Note{Kind: Acknowledge}); noted {
+		t.Error("acknowledged twice")
+	}
+	if told, _, _ := look(t, p, m, acked, Held{}, t0.Add(2*day)); len(told) != 0 {
+		t.Errorf("reminded who knows: %s", kindsOf(told))
+	}
+
+	told, snoozed, noted := take(a, time.Hour, Note{Kind: Snooze, For: 5 * day})
+	if until := t0.Add(time.Hour + 5*day); kindsOf(told) != "prompt.acknowledged" || !noted || !snoozed.Prompts[0].SnoozedUntil.Equal(until) || !snoozed.NextLook.Equal(until) {
+		t.Fatalf("told %+v, next look %s", told, snoozed.NextLook)
+	}
+	if told, _, _ := look(t, p, m, snoozed, Held{}, t0.Add(4*day)); len(told) != 0 {
+		t.Errorf("reminded who sleeps: %s", kindsOf(told))
+	}
+	told, after, _ := look(t, p, m, snoozed, Held{}, t0.Add(time.Hour+5*day))
+	if kindsOf(told) != "prompt.reminded" || told[0].CausationID != opened[0].ID || !after.Prompts[0].SnoozedUntil.IsZero() {
+		t.Errorf("told %+v", told)
+	}
+	_, far, _ := take(a, time.Hour, Note{Kind: Snooze, For: 300 * day})
+	if want := t0.Add(time.Hour + p.SnoozeMost); !far.Prompts[0].SnoozedUntil.Equal(want) {
+		t.Errorf("snoozed until %s, want %s", far.Prompts[0].SnoozedUntil, want)
+	}
+	for name, n := range map[string]Note{
+		"no time":       {Kind: Snooze},
+		"into the past": {Kind: Snooze, For: -time.Hour},
+	} {
+		if _, _, noted := take(a, time.Hour, n); noted {
+			t.Errorf("%s: noted", name)
+		}
+	}
+}
+
+// Several breaks of one member are asked about together, once the first has
+// waited for the window.
+func TestGrouping(t *testing.T) {
+	p := DefaultPolicy()
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	second := m.Connections[0]
+	second.Token, second.ConnectionID, second.ConfirmedAt = "c2", "other", time.Time{}
+	m.Connections = append(m.Connections, second)
+	told, a, d := look(t, p, m, nil, Held{}, t0)
+	if len(told) != 0 || !d.NextLook.Equal(t0.Add(p.Group)) || d.Why[0].Reason != reasonGrouping {
+		t.Fatalf("told %s, next look %s, %+v", kindsOf(told), d.NextLook, d.Why)
+	}
+	m.Connections[1].ConfirmedAt = t0.Add(time.Minute)
+	told, a, _ = look(t, p, m, a, Held{}, t0.Add(time.Minute))
+	if len(told) != 0 {
+		t.Fatalf("told %s", kindsOf(told))
+	}
+	told, a, _ = look(t, p, m, a, Held{}, t0.Add(p.Group))
+	if kindsOf(told) != "prompt.opened prompt.opened" || a.Prompts[0].Batch == "" || a.Prompts[0].Batch != a.Prompts[1].Batch {
+		t.Errorf("told %s, %+v", kindsOf(told), a.Prompts)
+	}
+}
+
+func TestQuietHoursAreAHint(t *testing.T) {
+	zone := time.FixedZone("", 2*3600)
+	for name, tt := range map[string]struct {
+		quiet     Quiet
+		now, want string
+	}{
+		"none":            {Quiet{}, "2026-03-01T23:00:00Z", ""},
+		"before midnight": {Quiet{From: 22 * time.Hour, To: 7 * time.Hour}, "2026-03-01T23:00:00Z", "2026-03-02T07:00:00Z"},
+		"after midnight":  {Quiet{From: 22 * time.Hour, To: 7 * time.Hour}, "2026-03-02T06:59:59Z", "2026-03-02T07:00:00Z"},
+		"just over":       {Quiet{From: 22 * time.Hour, To: 7 * time.Hour}, "2026-03-02T07:00:00Z", ""},
+		"at noon":         {Quiet{From: 12 * time.Hour, To: 14 * time.Hour}, "2026-03-02T12:00:00Z", "2026-03-02T14:00:00Z"},
+		"elsewhere":       {Quiet{From: 22 * time.Hour, To: 7 * time.Hour, Zone: zone}, "2026-03-01T20:30:00Z", "2026-03-02T05:00:00Z"},
+	} {
+		p := atOnce()
+		p.Quiet = tt.quiet
+		now, err := time.Parse(time.RFC3339, tt.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+		_, a, _ := look(t, p, m, nil, Held{}, now)
+		got := ""
+		if at := a.Prompts[0].NotBefore; !at.IsZero() {
+			got = at.Format(time.RFC3339)
+		}
+		if got != tt.want || !a.Prompts[0].Notify {
+			t.Errorf("%s: not before %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// An activation without asking is tried once per episode; then the member is
+// asked as ever.
+func TestActivatingWithoutAsking(t *testing.T) {
+	p := atOnce()
+	p.DirectAuto = []events.Status{events.Expired}
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.DirectIAS}, events.Permit)
+	d := p.decide(m, nil, Held{}, t0)
+	told, a := written(t, d)
+	if len(told) != 0 || len(d.Activate) != 1 || !d.NextLook.Equal(t0.Add(activation)) {
+		t.Fatalf("told %s, activate %d, next look %s", kindsOf(told), len(d.Activate), d.NextLook)
+	}
+	for after, want := range map[time.Duration]string{time.Minute: "", activation: "prompt.opened"} {
+		d := p.decide(m, a, Held{}, t0.Add(after))
+		told := d.Events
+		if kindsOf(told) != want || len(d.Activate) != 0 {
+			t.Errorf("after %s: told %q, activate %d", after, kindsOf(told), len(d.Activate))
+		}
+	}
+	m.Connections[0].State.Status = events.Disconnected
+	if d := p.decide(m, nil, Held{}, t0); len(d.Activate) != 0 || kindsOf(d.Events) != "prompt.opened" {
+		t.Errorf("what the member did is not undone: %+v", d.Why)
+	}
+	m.Connections[0].State.Status = events.Expired
+	for name, h := range map[string]Held{"storm": {Storm: true}, "silenced": {Silenced: true}} {
+		if d := p.decide(m, nil, h, t0); len(d.Activate) != 0 {
+			t.Errorf("%s: activated", name)
+		}
+	}
+}
+
+func TestReleaseOfWhatBrokeBeforeWeLooked(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	m.Connections[0].FirstSight = true
+	told, a, _ := look(t, atOnce(), m, nil, Held{}, t0)
+	if len(told) != 0 {
+		t.Fatalf("told %s", kindsOf(told))
+	}
+	note := Note{Kind: Release, Connection: "c1"}
+	d := atOnce().decide(m, a, Held{}, t0, note)
+	told, a = written(t, d)
+	if kindsOf(told) != "prompt.opened" || !d.Noted {
+		t.Fatalf("told %s, noted %t", kindsOf(told), d.Noted)
+	}
+	if told, _, _ := look(t, atOnce(), m, a, Held{}, t0.Add(day)); kindsOf(told) != "prompt.reminded" {
+		t.Errorf("a released one is asked like any other: %s", kindsOf(told))
+	}
+	if d := atOnce().decide(m, a, Held{}, t0.Add(day), note); d.Noted {
+		t.Error("released twice")
+	}
+	if d := atOnce().decide(m, a, Held{}, t0, Note{Kind: Release, Connection: "other"}); d.Noted {
+		t.Error("released what is not there")
 	}
 }
 

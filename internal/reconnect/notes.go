@@ -1,0 +1,103 @@
+package reconnect
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/smartconnect/connector/internal/events"
+)
+
+// A Note is what somebody wants remembered in the agenda. It is taken before
+// the table is read, in the same decision.
+type Note struct {
+	Kind       NoteKind
+	Connection events.ConnectionToken
+	PromptID   string        // the note is void unless this prompt is open; empty for Release
+	For        time.Duration // of Snooze
+	Action     events.Action // of Instead
+}
+
+// A NoteKind says what a note means.
+type NoteKind int
+
+// The kinds of notes.
+const (
+	Acknowledge NoteKind = iota // the member knows: no more reminders
+	Snooze                      // the member knows, and wants to be reminded then
+	Instead                     // what the prompt asked for was tried: another action is needed
+	Release                     // ask although the connection broke before we first looked
+)
+
+// note takes a note and reports whether it was news.
+func (pl *plan) note(n Note) bool {
+	c, known := pl.member.Connection(n.Connection)
+	asked, prompt, isOpen := pl.asked(n.Connection)
+	if n.Kind == Release {
+		asked = pl.remembers(c)
+		if !known || !c.FirstSight || asked.Released {
+			return false
+		}
+		asked.Released = true
+		pl.put(asked)
+		pl.why = append(pl.why, Verdict{n.Connection, 8, reasonReleased, events.ActNone, Noted})
+		return true
+	}
+	if !isOpen || prompt.PromptID != n.PromptID {
+		return false
+	}
+	asked.OpeningID = openingID(pl.old, asked)
+	reason := reasonAcknowledged
+	switch n.Kind {
+	case Instead:
+		if asked.Instead == n.Action {
+			return false
+		}
+		asked.Instead = n.Action
+		pl.put(asked)
+		pl.why = append(pl.why, Verdict{n.Connection, 10, reasonInstead, n.Action, Noted})
+		return true
+	case Snooze:
+		until := pl.now.Add(n.For)
+		for _, most := range []time.Time{pl.now.Add(pl.policy.SnoozeMost), asked.ExpiresAt} {
+			if until.After(most) {
+				until = most
+			}
+		}
+		if !until.After(pl.now) || asked.SnoozedUntil.Equal(until) {
+			return false
+		}
+		asked.AcknowledgedAt, asked.SnoozedUntil = time.Time{}, until
+		if !asked.RemindAt.IsZero() || asked.Reminders < len(pl.policy.Reminders) {
+			asked.RemindAt = until
+		}
+		reason = reasonSnoozed
+	default:
+		if !asked.AcknowledgedAt.IsZero() {
+			return false
+		}
+		asked.AcknowledgedAt, asked.SnoozedUntil = pl.now, time.Time{}
+	}
+	prompt.SnoozedUntil, prompt.Notify, prompt.NotBefore = asked.SnoozedUntil, false, time.Time{}
+	pl.put(asked)
+	pl.replace(prompt)
+	pl.tell(events.PromptAcknowledged, asked, prompt, asked.OpeningID)
+	pl.why = append(pl.why, Verdict{n.Connection, 0, reason, prompt.Action, Noted})
+	return true
+}
+
+// activation is how long an activation without asking may take to show.
+const activation = 2 * time.Minute
+
+// activates reports whether the connection is one to be activated without
+// asking, and until when that may take; the member is asked after.
+func (pl *plan) activates(c events.MemberConnection) (until time.Time, ok bool) {
+	if c.State.IntegrationType != events.DirectIAS || !slices.Contains(pl.policy.DirectAuto, c.State.Status) {
+		return time.Time{}, false
+	}
+	asked := pl.remembers(c)
+	if _, isOpen := pl.next.Open(promptID(asked)); isOpen || asked.Instead != "" || !asked.ExpiredAt.IsZero() {
+		return time.Time{}, false
+	}
+	return cmp.Or(asked.ActivatedAt, pl.now).Add(activation), true
+}
