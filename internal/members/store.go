@@ -178,6 +178,8 @@ func (s *Store) Watch(ctx context.Context, changed func(m events.MemberToken, go
 			return nil
 		case e, ok := <-w.Updates():
 			switch {
+			case !ok && ctx.Err() != nil:
+				return nil // the end of ctx closes the updates too
 			case !ok:
 				return errors.New("watch members: the watch ended")
 			case e == nil:
