@@ -13,7 +13,8 @@ import (
 )
 
 type eventsCmd struct {
-	Tail eventsTailCmd `cmd:"" help:"Print events as they are published."`
+	Tail   eventsTailCmd   `cmd:"" help:"Print events as they are published."`
+	Replay eventsReplayCmd `cmd:"" help:"Have events read again: copy them elsewhere, or move a durable back."`
 }
 
 type eventsTailCmd struct {

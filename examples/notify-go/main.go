@@ -48,28 +48,28 @@ func run(ctx context.Context, url string, tap bool) error {
 			return err // over by now, or to be listed in the app only
 		}
 		// A real service hands e.ID to its push gateway, which ignores what it has seen.
-		fmt.Println("push", e.ID, "please reconnect:", p.Action)
+		fmt.Fprintln(os.Stdout, "push", e.ID, "please reconnect:", p.Action)
 		if !tap {
 			return nil
 		}
 		started, err := client.StartPrompt(ctx, p.PromptID, p.MemberID)
-		fmt.Println("tap", p.PromptID, started.Method, err) // the URL is for the member's browser alone
+		fmt.Fprintln(os.Stdout, "tap", p.PromptID, started.Method, err) // the URL is for the member's browser alone
 		return nil
 	}
 	closed := func(_ context.Context, _ consumer.Event, p consumer.Prompt) error {
-		fmt.Println("take back", p.PromptID, p.Reason)
+		fmt.Fprintln(os.Stdout, "take back", p.PromptID, p.Reason)
 		return nil
 	}
 	return client.Run(ctx, consumer.Subscription{Durable: "notify-go", Ledger: ledger, Handlers: consumer.Handlers{
 		PromptOpened: ask, PromptReminded: ask,
 		PromptResolved: closed, PromptWithdrawn: closed, PromptExpired: closed,
 		AccessEnded: func(_ context.Context, e consumer.Event, a consumer.Access) error {
-			fmt.Println("push", e.ID, "access ended:", a.Action, "for", len(a.Connections), "connections")
+			fmt.Fprintln(os.Stdout, "push", e.ID, "access ended:", a.Action, "for", len(a.Connections), "connections")
 			return nil
 		},
 		Gap: func(ctx context.Context, g consumer.GapError) error {
 			agenda, err := client.Agenda(ctx, g.Member)
-			fmt.Println(g, "- the member has", len(agenda.Prompts), "open prompts")
+			fmt.Fprintln(os.Stdout, g, "- the member has", len(agenda.Prompts), "open prompts")
 			return err
 		},
 		Poison: func(_ context.Context, p consumer.Poison) error {

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/time/rate"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/replay"
+)
+
+type eventsReplayCmd struct {
+	broker   `embed:""`
+	Since    time.Duration `help:"Begin this long ago." xor:"from" placeholder:"DURATION"`
+	FromTime time.Time     `help:"Begin with what was stored at this time (RFC 3339)." xor:"from" placeholder:"TIME"`
+	FromSeq  uint64        `help:"Begin with this sequence of the stream." xor:"from" placeholder:"N"`
+	Until    time.Time     `help:"End with what was stored by this time; default with what is there now." placeholder:"TIME"`
+	UntilSeq uint64        `help:"End with this sequence of the stream." placeholder:"N"`
+	Type     []string      `help:"Only events of these types." placeholder:"TYPE"`
+	Member   string        `help:"Only events of this member: the token, or with --key-file the id." placeholder:"MEMBER"`
+	KeyFile  string        `help:"Key file of the deployment, to name a member by id." type:"existingfile" placeholder:"FILE"`
+
+	ToSubject  string `help:"Copy them below this prefix, marked as a replay. Never a live one." xor:"to" placeholder:"PREFIX"`
+	ToConsumer string `help:"Make a durable of this name that reads from there on." xor:"to" placeholder:"NAME"`
+	Move       bool   `help:"With --to-consumer: a durable that is there is moved, and forgets what it acknowledged."`
+
+	Name   string `help:"What the copies are marked with; default the time." placeholder:"NAME"`
+	Rate   string `help:"Copies per second, as 500/s; default as fast as it goes." placeholder:"N/s"`
+	DryRun bool   `help:"Only count."`
+	Resume string `help:"Note in this file how far it came, and go on from there if the file is there." type:"path" placeholder:"FILE"`
+	JSON   bool   `name:"json" help:"Print the result as JSON."`
+}
+
+// progress is what the file of --resume holds.
+type progress struct {
+	Query replay.Query `json:"query"`
+	To    string       `json:"to"`
+	Name  string       `json:"name"`
+	Next  uint64       `json:"next"` // 0: not begun
+}
+
+// Run replays, and says where to go on if it is interrupted.
+func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
+	if !c.DryRun && c.ToSubject == "" && c.ToConsumer == "" {
+		return errors.New("replay: say where to: --to-subject, --to-consumer or --dry-run")
+	}
+	limit, err := perSecond(c.Rate)
+	if err != nil {
+		return err
+	}
+	nc, js, log, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	known, err := readProgress(c.Resume)
+	if err != nil {
+		return err
+	}
+	p, err := c.plan(ctx, log, known)
+	if err != nil {
+		return err
+	}
+	if c.ToConsumer != "" && !c.DryRun {
+		pending, err := replay.Position(ctx, js, log.Subjects(), p.Query, c.ToConsumer, c.Move)
+		if err == nil {
+			fmt.Fprintf(std.out, "Durable %s on %s has %d events to read, then what comes.\n", c.ToConsumer, events.Stream, pending)
+		}
+		return err
+	}
+	if c.DryRun {
+		p.To = ""
+	}
+	return c.copy(ctx, std, js, log.Subjects(), p, limit)
+}
+
+// plan makes the replay that the flags ask for, or goes on with a known one.
+func (c eventsReplayCmd) plan(ctx context.Context, log *events.Log, known *progress) (progress, error) {
+	p := progress{To: c.ToSubject, Name: c.Name, Query: replay.Query{
+		FromSeq: c.FromSeq, From: c.FromTime, UntilSeq: c.UntilSeq, Until: c.Until, Member: events.MemberToken(c.Member),
+	}}
+	for _, t := range c.Type {
+		p.Query.Types = append(p.Query.Types, events.Type(t))
+	}
+	if c.KeyFile != "" && c.Member != "" {
+		keys, err := members.LoadKeys(c.KeyFile)
+		if err != nil {
+			return p, err
+		}
+		p.Query.Member = keys.Tokenizer().Member(c.Member)
+	}
+	if known != nil {
+		if known.To != p.To || known.Query.Member != p.Query.Member || !reflect.DeepEqual(known.Query.Types, p.Query.Types) {
+			return p, errors.New("replay: the file of --resume is of another replay: it differs in --to-subject, --member or --type")
+		}
+		if known.Next != 0 {
+			known.Query.FromSeq, known.Query.From = known.Next, time.Time{}
+		}
+		return *known, nil
+	}
+	if c.Since > 0 {
+		clock := events.NewClock(log, nil)
+		if err := clock.Measure(ctx); err != nil {
+			return p, err
+		}
+		p.Query.From = clock.Now().Add(-c.Since)
+	}
+	if p.Name == "" {
+		p.Name = "replay-" + time.Now().UTC().Format("20060102T150405")
+	}
+	if strings.ContainsFunc(p.Name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '%' }) {
+		return p, errors.New("replay: --name travels in a header: letters and digits, no space")
+	}
+	return p, p.Query.Check()
+}
+
+func (c eventsReplayCmd) copy(ctx context.Context, std streams, js jetstream.JetStream, subjects events.Subjects, p progress, limit rate.Limit) error {
+	bar := progressbar.DefaultSilent(0)
+	var saved time.Time
+	var saveErr error
+	save := func() {
+		if c.Resume != "" && !c.DryRun {
+			saved, saveErr = time.Now(), writeProgress(c.Resume, p)
+		}
+	}
+	run := replay.Replay{JS: js, Subjects: subjects, Query: p.Query, To: p.To, Name: p.Name, Rate: limit}
+	run.Begun = func(total, until uint64) {
+		p.Query.UntilSeq = until
+		save()
+		if watched(std.err) {
+			bar = progressbar.NewOptions64(int64(total), progressbar.OptionSetWriter(std.err), progressbar.OptionSetDescription("replay"),
+				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+		}
+	}
+	run.Passed = func(next uint64) {
+		p.Next = next
+		_ = bar.Add(1)
+		if time.Since(saved) > time.Second {
+			save()
+		}
+	}
+	res, err := run.Run(ctx)
+	_ = bar.Finish()
+	save()
+	if err = errors.Join(err, saveErr); err != nil {
+		return err
+	}
+	if c.JSON {
+		if err := json.NewEncoder(std.out).Encode(res); err != nil {
+			return err
+		}
+	} else {
+		c.report(std.out, p, res)
+	}
+	if !res.Ended {
+		fmt.Fprintln(std.err, c.goOn(p, res))
+		return errPartly
+	}
+	if c.Resume != "" && !c.DryRun {
+		if err := os.Remove(c.Resume); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("replay: remove the file of --resume: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c eventsReplayCmd) report(out io.Writer, p progress, res replay.Result) {
+	switch {
+	case c.DryRun:
+		fmt.Fprintf(out, "%d events would be copied, %d others not.\n", res.Copied, res.Other)
+	case res.Keeping == "":
+		fmt.Fprintf(out, "%d events copied below %s as %s. No stream keeps them: who listened has heard them.\n", res.Copied, p.To, p.Name)
+	default:
+		fmt.Fprintf(out, "%d events copied below %s as %s, kept by %s; %d of them were there already.\n", res.Copied, p.To, p.Name, res.Keeping, res.Again)
+	}
+}
+
+// goOn says how to go on after an interrupt.
+func (c eventsReplayCmd) goOn(p progress, res replay.Result) string {
+	if c.Resume != "" {
+		return "Interrupted. The same command goes on from there."
+	}
+	return fmt.Sprintf("Interrupted. To go on: --from-seq %d --until-seq %d --name %s, the rest as before.", res.Next, res.Until, p.Name)
+}
+
+// perSecond reads "500/s".
+func perSecond(s string) (rate.Limit, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseFloat(strings.TrimSuffix(s, "/s"), 64)
+	if err != nil || n <= 0 || n > 1e9 {
+		return 0, errors.New("replay: --rate is copies per second, as 500/s")
+	}
+	return rate.Limit(n), nil
+}
+
+func readProgress(name string) (*progress, error) {
+	if name == "" {
+		return nil, nil
+	}
+	body, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("replay: read the file of --resume: %w", err)
+	}
+	p := new(progress)
+	if err := json.Unmarshal(body, p); err != nil {
+		return nil, errors.New("replay: the file of --resume is none that a replay wrote")
+	}
+	return p, nil
+}
+
+// writeProgress replaces the file whole: a kill in between leaves the old one.
+func writeProgress(name string, p progress) error {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(name+".new", body, 0o600); err != nil {
+		return fmt.Errorf("replay: write the file of --resume: %w", err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		return fmt.Errorf("replay: write the file of --resume: %w", err)
+	}
+	return nil
+}
+
+// watched reports whether people look at w.
+func watched(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

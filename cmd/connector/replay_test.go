@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/replay"
+)
+
+// observe commits n polls of a member, each with one event about a connection.
+func (w *world) observe(memberID string, n int) {
+	w.Helper()
+	head, err := w.log.Member(w.Context(), w.token(memberID))
+	w.must(err)
+	next := events.Member{Book: events.NewBook("inc"), MemberID: memberID}
+	if head.Snapshot != nil {
+		next = *head.Snapshot
+	}
+	for range n {
+		tx, err := w.log.Subjects().Poll(w.token(memberID), []events.Event{{
+			Type: events.ConnectionStatusChanged, Part: "c",
+			Data: &events.Connection{MemberID: memberID, ConnectionID: "clinic", Current: &events.ConnectionState{Status: events.Expired}},
+		}}, &next, head.Seq, time.Now())
+		w.must(err)
+		stored, err := w.log.Commit(w.Context(), tx)
+		w.must(err)
+		head.Seq = stored.HeadSeq
+	}
+}
+
+func TestEventsReplay(t *testing.T) {
+	w := newWorld(t, 0)
+	w.observe("a", 5)
+	w.observe("b", 3)
+	s, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "AGAIN", Subjects: []string{"again.>"}})
+	w.must(err)
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"count", []string{"--since", "1h", "--dry-run"}, exitOK, "16 events would be copied"},
+		{"count a type", []string{"--from-seq", "1", "--dry-run", "--type", string(events.ConnectionStatusChanged)}, exitOK, "8 events would be copied"},
+		{"count a member", []string{"--from-seq", "1", "--dry-run", "--member", "b", "--key-file", w.keyFile}, exitOK, "6 events would be copied"},
+		{"nothing as JSON", []string{"--from-time", "2100-01-01T00:00:00Z", "--dry-run", "--json"}, exitOK, `"Copied":0`},
+		{"copy", []string{"--from-seq", "1", "--to-subject", "again.first", "--name", "first"}, exitOK, "16 events copied below again.first as first, kept by AGAIN; 0 of them were there already."},
+		{"copy again", []string{"--from-seq", "1", "--to-subject", "again.first", "--name", "first"}, exitOK, "16 of them were there already."},
+		{"to nobody", []string{"--from-seq", "1", "--to-subject", "elsewhere"}, exitOK, "No stream keeps them"},
+		{"a durable", []string{"--from-seq", "1", "--to-consumer", "team"}, exitOK, "Durable team on SC_EVENTS has 16 events to read"},
+		{"the durable again", []string{"--from-seq", "1", "--to-consumer", "team"}, exitFailed, "--move"},
+		{"our durable", []string{"--from-seq", "1", "--to-consumer", "decider", "--move"}, exitFailed, "never moved"},
+		{"into what is live", []string{"--from-seq", "1", "--to-subject", "sc.v1"}, exitFailed, "live"},
+		{"nowhere", []string{"--from-seq", "1"}, exitFailed, "say where to"},
+		{"from nowhere", []string{"--dry-run"}, exitFailed, "where to begin"},
+		{"no rate", []string{"--from-seq", "1", "--dry-run", "--rate", "fast"}, exitFailed, "--rate"},
+		{"no type", []string{"--from-seq", "1", "--dry-run", "--type", "prompt"}, exitFailed, "no event type"},
+		{"a name with a space", []string{"--from-seq", "1", "--dry-run", "--name", "on monday"}, exitFailed, "--name"},
+		{"two beginnings", []string{"--from-seq", "1", "--since", "1h", "--dry-run"}, exitUsage, "can't be used together"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, complaints := w.run("", w.at(append([]string{"events", "replay"}, tt.args...)...)...)
+			if code != tt.code || !strings.Contains(out+complaints, tt.want) {
+				t.Errorf("code %d, want %d\nout: %s\nerr: %s", code, tt.code, out, complaints)
+			}
+		})
+	}
+	info, err := s.Info(t.Context())
+	w.must(err)
+	if info.State.Msgs != 16 {
+		t.Errorf("%d copies, want each once", info.State.Msgs)
+	}
+}
+
+// A replay that is stopped goes on where it was, and copies nothing twice.
+func TestEventsReplayResumes(t *testing.T) {
+	w := newWorld(t, 0)
+	w.observe("a", 30)
+	s, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "AGAIN", Subjects: []string{"again.>"}})
+	w.must(err)
+	file := filepath.Join(t.TempDir(), "resume")
+	args := w.at("events", "replay", "--from-seq", "1", "--to-subject", "again", "--resume", file)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { // stop it in the middle
+		for ctx.Err() == nil {
+			if info, err := s.Info(ctx); err == nil && info.State.Msgs >= 10 {
+				cancel()
+			}
+		}
+	}()
+	var out, complaints bytes.Buffer
+	if code := program(ctx, append(args, "--rate", "100/s"), streams{nil, &out, &complaints}); code != exitPartly || !strings.Contains(complaints.String(), "goes on from there") {
+		t.Fatalf("code %d\n%s%s", code, &out, &complaints)
+	}
+	w.observe("a", 5) // what comes later is not part of it
+	body, err := os.ReadFile(file)
+	w.must(err)
+	var p progress
+	w.must(json.Unmarshal(body, &p))
+	if p.Next < 10 || p.Query.UntilSeq != 60 || p.Name == "" {
+		t.Errorf("noted: %+v", p)
+	}
+	if code, _, complaints := w.run("", append(args, "--type", string(events.MemberSnapshot))...); code != exitFailed || !strings.Contains(complaints, "another replay") {
+		t.Errorf("another replay went on with this file: %d %s", code, complaints)
+	}
+	if code, out, complaints := w.run("", args...); code != exitOK {
+		t.Fatalf("code %d\n%s%s", code, out, complaints)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the file is still there: %v", err)
+	}
+	info, err := s.Info(t.Context())
+	w.must(err)
+	seen := map[string]int{}
+	for seq := uint64(1); seq <= info.State.LastSeq; seq++ {
+		m, err := s.GetMsg(t.Context(), seq)
+		w.must(err)
+		seen[m.Header.Get("ce-id")]++
+		if m.Header.Get(replay.Mark) != p.Name {
+			t.Errorf("copy %d is marked %q, want %q", seq, m.Header.Get(replay.Mark), p.Name)
+		}
+	}
+	if len(seen) != 60 || info.State.Msgs != 60 {
+		t.Errorf("%d copies of %d events, want 60 of 60: %s", info.State.Msgs, len(seen), fmt.Sprint(seen))
+	}
+}

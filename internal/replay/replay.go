@@ -1,0 +1,279 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/topology"
+)
+
+// window is how many copies may wait for their acknowledgement.
+const window = 1024
+
+// A Replay copies events of the stream below another prefix.
+type Replay struct {
+	JS       jetstream.JetStream
+	Subjects events.Subjects
+	Query    Query
+	To       string     // prefix of the copies; empty: nothing is copied, only counted
+	Name     string     // what the copies are marked with
+	Rate     rate.Limit // copies a second; 0: as fast as it goes
+
+	// Begun, if set, hears how many messages are to be looked at, and the last
+	// that belongs to the replay. Passed hears of each message that is done, in
+	// order: whoever goes on later begins with next.
+	Begun  func(total, until uint64)
+	Passed func(next uint64)
+}
+
+// A Result tells what a replay did.
+type Result struct {
+	Copied  uint64 // events
+	Again   uint64 // of the copies: they were there already
+	Other   uint64 // messages that were not asked for, or are no events
+	Next    uint64 // where to go on
+	Until   uint64 // the last stream sequence that belongs to it
+	Ended   bool   // there is nothing more to do
+	Keeping string // the stream that keeps the copies; empty: only who listens now hears them
+}
+
+// Live returns the patterns of all subjects that carry live messages of this
+// deployment.
+func Live(s events.Subjects) []string {
+	live := []string{"sc.svc.>", "$JS.>", "$SYS.>", "$KV.>", "$O.>", "_INBOX.>"}
+	for _, stream := range topology.Desired(topology.Config{Prefix: s.Prefix()}) {
+		live = append(live, stream.Config.Subjects...)
+	}
+	return live
+}
+
+// Run copies what is in the stream by now and is asked for. If ctx ends first,
+// the result says where to go on; the error is nil then.
+func (r Replay) Run(ctx context.Context) (Result, error) {
+	var res Result
+	if err := r.Query.Check(); err != nil {
+		return res, fmt.Errorf("replay: %w", err)
+	}
+	keep := false
+	if r.To != "" {
+		if err := Refuse(r.To, Live(r.Subjects)); err != nil {
+			return res, fmt.Errorf("replay: %w", err)
+		}
+		var err error
+		res.Keeping, err = r.JS.StreamNameBySubject(ctx, r.To+".>")
+		if keep = err == nil; err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return res, fmt.Errorf("replay: look for a stream of the copies: %w", err)
+		}
+		if res.Keeping == events.Stream {
+			return res, fmt.Errorf("replay: copies below %s would land in %s, which is live", r.To, events.Stream)
+		}
+	}
+	stream, err := r.JS.Stream(ctx, events.Stream)
+	if err != nil {
+		return res, fmt.Errorf("replay: read the stream: %w", err)
+	}
+	if last := stream.CachedInfo().State.LastSeq; r.Query.UntilSeq == 0 || r.Query.UntilSeq > last {
+		r.Query.UntilSeq = last // what comes later is live and reaches everybody anyway
+	}
+	res.Until = r.Query.UntilSeq
+	res.Next = max(1, r.Query.FromSeq)
+
+	messages, total, err := r.open(ctx, stream)
+	if err != nil || total == 0 {
+		res.Ended = err == nil
+		return res, err
+	}
+	defer messages.Stop()
+	if r.Begun != nil {
+		r.Begun(total, res.Until)
+	}
+	return r.copyAll(ctx, messages, keep, res)
+}
+
+func (r Replay) open(ctx context.Context, stream jetstream.Stream) (jetstream.MessagesContext, uint64, error) {
+	config := jetstream.OrderedConsumerConfig{
+		FilterSubjects: r.Query.Filters(r.Subjects), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.Query.FromSeq,
+	}
+	if r.Query.FromSeq == 0 {
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &r.Query.From
+	}
+	consumer, err := stream.OrderedConsumer(ctx, config)
+	if err != nil {
+		return nil, 0, fmt.Errorf("replay: read the stream: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(2 * window))
+	if err != nil {
+		return nil, 0, fmt.Errorf("replay: read the stream: %w", err)
+	}
+	return messages, consumer.CachedInfo().NumPending, nil
+}
+
+// sent is a message that was looked at, and its copy's acknowledgement if one
+// is to come.
+type sent struct {
+	seq uint64
+	ack jetstream.PubAckFuture
+}
+
+func (r Replay) copyAll(ctx context.Context, messages jetstream.MessagesContext, keep bool, res Result) (Result, error) {
+	limit := rate.NewLimiter(rate.Inf, 1)
+	if r.Rate > 0 {
+		limit = rate.NewLimiter(r.Rate, max(1, int(r.Rate)/10))
+	}
+	var waiting []sent
+	// settle waits for the oldest copies until no more than n are left.
+	settle := func(n int) error {
+		for len(waiting) > n {
+			s := waiting[0]
+			if s.ack != nil {
+				select {
+				case stored := <-s.ack.Ok():
+					if stored.Duplicate {
+						res.Again++
+					}
+				case err := <-s.ack.Err():
+					return fmt.Errorf("replay: copy %d is not stored: %w", s.seq, err)
+				case <-time.After(patience):
+					return fmt.Errorf("replay: copy %d: no acknowledgement", s.seq)
+				}
+			}
+			waiting, res.Next = waiting[1:], s.seq+1
+			if r.Passed != nil {
+				r.Passed(res.Next)
+			}
+		}
+		return nil
+	}
+	for {
+		m, err := next(ctx, messages)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return res, errors.Join(fmt.Errorf("replay: read the stream: %w", err), settle(0))
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return res, fmt.Errorf("replay: read the stream: %w", err)
+		}
+		if r.Query.over(meta.Sequence.Stream, meta.Timestamp) {
+			res.Ended = true
+			break
+		}
+		ack, err := r.copyOne(ctx, m, meta.Sequence.Stream, keep, limit, &res)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return res, errors.Join(err, settle(0))
+		}
+		waiting = append(waiting, sent{meta.Sequence.Stream, ack})
+		if err := settle(window); err != nil {
+			return res, err
+		}
+		if meta.NumPending == 0 || meta.Sequence.Stream == res.Until {
+			res.Ended = true
+			break
+		}
+	}
+	if err := settle(0); err != nil {
+		return res, err
+	}
+	if r.To != "" && !keep {
+		if err := r.JS.Conn().Flush(); err != nil {
+			return res, fmt.Errorf("replay: %w", err)
+		}
+	}
+	return res, nil
+}
+
+// patience is how long a replay waits for a broker that says nothing.
+const patience = 30 * time.Second
+
+func next(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return messages.Next(jetstream.NextContext(ctx))
+}
+
+// copyOne publishes the copy of a message, if it is asked for.
+func (r Replay) copyOne(ctx context.Context, m jetstream.Msg, seq uint64, keep bool, limit *rate.Limiter, res *Result) (jetstream.PubAckFuture, error) {
+	t := m.Headers()["ce-type"]
+	if len(t) == 0 || !r.Query.wants(events.Type(t[0])) {
+		res.Other++
+		return nil, nil
+	}
+	if r.To == "" {
+		res.Copied++
+		return nil, nil
+	}
+	if err := limit.Wait(ctx); err != nil {
+		<-ctx.Done() // it ends before this copy's turn comes
+		return nil, err
+	}
+	subject, header := Copy(m.Subject(), m.Headers(), r.Subjects.Prefix(), r.To, r.Name)
+	c := &nats.Msg{Subject: subject, Header: header, Data: m.Data()}
+	res.Copied++
+	if !keep {
+		return nil, r.JS.Conn().PublishMsg(c)
+	}
+	// The id has a stream drop what a replay that goes on copies once more.
+	ack, err := r.JS.PublishMsgAsync(c, jetstream.WithMsgID(fmt.Sprintf("%s/%d", r.Name, seq)))
+	if err != nil {
+		return nil, fmt.Errorf("replay: copy %d: %w", seq, err)
+	}
+	return ack, nil
+}
+
+// Position makes a durable of the stream that reads from where q begins. One
+// that is there is only moved if move says so: it is made anew with the same
+// settings, and what it had acknowledged is forgotten.
+func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q Query, name string, move bool) (pending uint64, err error) {
+	if err := q.Check(); err != nil {
+		return 0, fmt.Errorf("replay: %w", err)
+	}
+	if q.UntilSeq != 0 || !q.Until.IsZero() {
+		return 0, errors.New("replay: a durable reads on into what is live: it has no end")
+	}
+	if slices.ContainsFunc(topology.Desired(topology.Config{Prefix: s.Prefix()}), func(st topology.Stream) bool {
+		return slices.ContainsFunc(st.Consumers, func(c jetstream.ConsumerConfig) bool { return c.Durable == name })
+	}) {
+		return 0, fmt.Errorf("replay: %s is the connector's own: it is never moved", name)
+	}
+	config := jetstream.ConsumerConfig{
+		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, FilterSubjects: q.Filters(s),
+	}
+	have, err := js.Consumer(ctx, events.Stream, name)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+	case err != nil:
+		return 0, fmt.Errorf("replay: durable %s: %w", name, err)
+	case !move:
+		return 0, fmt.Errorf("replay: durable %s is there: to move it back is to forget what it acknowledged; say so with --move", name)
+	case len(q.Types) > 0 || q.Member != "":
+		return 0, fmt.Errorf("replay: durable %s is there and keeps its subjects: types and members cannot be chosen", name)
+	default:
+		config = have.CachedInfo().Config
+		config.OptStartSeq, config.OptStartTime = 0, nil
+		if err := js.DeleteConsumer(ctx, events.Stream, name); err != nil {
+			return 0, fmt.Errorf("replay: durable %s: %w", name, err)
+		}
+	}
+	config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, q.FromSeq
+	if q.FromSeq == 0 {
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &q.From
+	}
+	made, err := js.CreateConsumer(ctx, events.Stream, config)
+	if err != nil {
+		return 0, fmt.Errorf("replay: durable %s: %w", name, err)
+	}
+	return made.CachedInfo().NumPending, nil
+}
