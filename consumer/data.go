@@ -178,7 +178,9 @@ type Prompt struct {
 	OpenedAt         time.Time       `json:"openedAt"`
 	Reminder         int             `json:"reminder"` // 0 for the opening, then 1, 2, …
 	FlapCount        int             `json:"flapCount"`
-	Batch            string          `json:"batch,omitempty"` // shared by prompts opened together
+	Batch            string          `json:"batch,omitempty"`       // shared by prompts opened together
+	NotBefore        time.Time       `json:"notBefore,omitzero"`    // quiet hours: do not push before
+	SnoozedUntil     time.Time       `json:"snoozedUntil,omitzero"` // the member asked to be reminded then
 	ClosedAt         time.Time       `json:"closedAt,omitzero"`
 	Downtime         *int64          `json:"downtime,omitempty"` // whole seconds from break to recovery
 }
@@ -336,6 +338,11 @@ type Asked struct {
 	ExpiresAt      time.Time `json:"expiresAt,omitzero"`      // of the open prompt
 	ExpiredAt      time.Time `json:"expiredAt,omitzero"`      // no more prompts in this episode
 	OverdueAt      time.Time `json:"overdueAt,omitzero"`      // restore_overdue was told
+	ReadyAt        time.Time `json:"readyAt,omitzero"`        // since when there is reason to ask; others may join
+	SnoozedUntil   time.Time `json:"snoozedUntil,omitzero"`   // no reminders before
+	Instead        Action    `json:"instead,omitempty"`       // what activating came to: another way is needed
+	ActivatedAt    time.Time `json:"activatedAt,omitzero"`    // tried without asking, once in this episode
+	Released       bool      `json:"released,omitempty"`      // an operator wants it asked although it broke before we first looked
 }
 
 // AgendaAccess is one denial and what followed.

@@ -94,6 +94,10 @@ export interface Events {
       flapCount: number
       /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
       batch?: string
+      /** Quiet hours: do not push before. A hint; absent outside of them. */
+      notBefore?: string
+      /** The member asked to be reminded then. */
+      snoozedUntil?: string
       /** When the prompt was closed. Absent while it is open. */
       closedAt?: string
       /** Whole seconds from the break to the recovery. */
@@ -113,10 +117,20 @@ export interface Events {
       reminders: number
       /** When the next reminder is due. */
       remindAt?: string
+      /** Since when there is reason to ask; others of the member may join within the grouping window. */
+      readyAt?: string
       /** When the member was pushed in this episode. */
       pushedAt?: string
       /** When the member acknowledged. No more reminders in this episode. */
       acknowledgedAt?: string
+      /** No reminders before. */
+      snoozedUntil?: string
+      /** What activating directly came to in this episode: this action is needed instead. */
+      instead?: "oauth" | "activate_direct" | "reenter_credentials" | "verify_identity" | "restore_consent" | "reconnect_in_app" | "sign_in" | "wait" | "none" | "unknown"
+      /** When the connection was activated without asking, once per episode. */
+      activatedAt?: string
+      /** An operator wants it asked although it broke before we first looked. */
+      released?: boolean
       /** When the open prompt expires. */
       expiresAt?: string
       /** When asking ended. No more prompts in this episode. */
@@ -1109,6 +1123,10 @@ export interface Events {
     flapCount: number
     /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
     batch?: string
+    /** Quiet hours: do not push before. A hint; absent outside of them. */
+    notBefore?: string
+    /** The member asked to be reminded then. */
+    snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt?: string
     /** Whole seconds from the break to the recovery. */
@@ -1142,6 +1160,10 @@ export interface Events {
     flapCount: number
     /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
     batch?: string
+    /** Quiet hours: do not push before. A hint; absent outside of them. */
+    notBefore?: string
+    /** The member asked to be reminded then. */
+    snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt: string
     /** Whole seconds from the break to the recovery. */
@@ -1175,6 +1197,10 @@ export interface Events {
     flapCount: number
     /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
     batch?: string
+    /** Quiet hours: do not push before. A hint; absent outside of them. */
+    notBefore?: string
+    /** The member asked to be reminded then. */
+    snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt?: string
     /** Whole seconds from the break to the recovery. */
@@ -1208,6 +1234,10 @@ export interface Events {
     flapCount: number
     /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
     batch?: string
+    /** Quiet hours: do not push before. A hint; absent outside of them. */
+    notBefore?: string
+    /** The member asked to be reminded then. */
+    snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt?: string
     /** Whole seconds from the break to the recovery. */
@@ -1241,6 +1271,10 @@ export interface Events {
     flapCount: number
     /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
     batch?: string
+    /** Quiet hours: do not push before. A hint; absent outside of them. */
+    notBefore?: string
+    /** The member asked to be reminded then. */
+    snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt: string
     /** Whole seconds from the break to the recovery. */
@@ -1274,6 +1308,10 @@ export interface Events {
     flapCount: number
     /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
     batch?: string
+    /** Quiet hours: do not push before. A hint; absent outside of them. */
+    notBefore?: string
+    /** The member asked to be reminded then. */
+    snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt: string
     /** Whole seconds from the break to the recovery. */
