@@ -48,7 +48,7 @@ var may = map[string][]string{
 	"internal/topology":      {"nats.go"},
 	"internal/console":       {"internal/events", "prometheus", "zerolog"},
 	"internal/embednats":     {"nats.go", "nats-server"},
-	"internal/natstest":      {"internal/embednats", "internal/events", "internal/topology", "nats.go"},
+	"internal/natstest":      {"internal/embednats", "internal/events", "internal/topology", "nats.go", "nats-server"},
 	"internal/containertest": {"nats.go", "testcontainers", "moby"},
 	"internal/archtest":      {},
 	"internal/week":          {},

@@ -1,4 +1,5 @@
-// Package natstest gives a test a JetStream of its own.
+// Package natstest gives a test a JetStream of its own: one server without a
+// port, or three that are a cluster.
 package natstest
 
 import (
@@ -36,12 +37,18 @@ func JetStream(t testing.TB) jetstream.JetStream {
 func Log(t testing.TB) (*events.Log, jetstream.JetStream) {
 	t.Helper()
 	js := JetStream(t)
-	subjects, err := events.NewSubjects("")
+	s := subjects(t)
+	if err := topology.Apply(t.Context(), js, topology.Config{Prefix: s.Prefix()}, false); err != nil {
+		t.Fatal(err)
+	}
+	return events.NewLog(js, s, ""), js
+}
+
+func subjects(t testing.TB) events.Subjects {
+	t.Helper()
+	s, err := events.NewSubjects("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := topology.Apply(t.Context(), js, topology.Config{Prefix: subjects.Prefix()}, false); err != nil {
-		t.Fatal(err)
-	}
-	return events.NewLog(js, subjects, ""), js
+	return s
 }
