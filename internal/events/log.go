@@ -26,7 +26,8 @@ const Stream = "SC_EVENTS"
 const (
 	groupLimit    = 400              // messages of one group commit
 	commitTimeout = 5 * time.Second  // for one batch; the server gives up after 10 s
-	passingFor    = 15 * time.Second // how long refusals that pass are tried again
+	passingFor    = 15 * time.Second // how long what passes is tried again
+	readTimeout   = time.Second      // for one read of a head
 )
 
 // A Log is the stream as this project sees it: heads are read from it and
@@ -37,6 +38,7 @@ type Log struct {
 	stream    string
 	source    string
 	subjects  Subjects
+	patience  time.Duration // for the outcome of one batch; only tests change it
 
 	// gate holds one token: whoever has it commits the next group, his own
 	// transaction and those that wait with it. So there is one batch in flight,
@@ -67,7 +69,7 @@ func NewLog(js jetstream.JetStream, subjects Subjects, source string) *Log {
 		prefix = "$JS.API"
 	}
 	return &Log{
-		nc: js.Conn(), apiPrefix: prefix, stream: Stream, source: source, subjects: subjects,
+		nc: js.Conn(), apiPrefix: prefix, stream: Stream, source: source, subjects: subjects, patience: commitTimeout,
 		gate: make(chan struct{}, 1), room: groupLimit,
 	}
 }
@@ -143,7 +145,7 @@ func (l *Log) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg
 	if err != nil {
 		return nil, err
 	}
-	reply, err := l.nc.RequestWithContext(ctx, l.apiPrefix+".STREAM.MSG.GET."+l.stream, req)
+	reply, err := l.ask(ctx, l.apiPrefix+".STREAM.MSG.GET."+l.stream, req)
 	if err != nil {
 		return nil, fmt.Errorf("read a head: %w", err)
 	}
@@ -175,6 +177,33 @@ func (l *Log) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg
 		}
 	}
 	return msg, nil
+}
+
+// ask sends a request again that is not answered: while a stream has no leader,
+// nobody answers.
+func (l *Log) ask(ctx context.Context, subject string, req []byte) (*nats.Msg, error) {
+	return backoff.RetryWithData(func() (*nats.Msg, error) {
+		try, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		reply, err := l.nc.RequestWithContext(try, subject, req)
+		if err != nil && (ctx.Err() != nil || !unheard(err)) {
+			return nil, backoff.Permanent(err)
+		}
+		return reply, err
+	}, backoff.WithContext(passing(), ctx))
+}
+
+// unheard reports that a request met nobody, or that its answer did not come.
+func unheard(err error) bool {
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+}
+
+func passing() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(time.Duration(5+rand.IntN(20))*time.Millisecond),
+		backoff.WithMaxInterval(time.Second),
+		backoff.WithMaxElapsedTime(passingFor),
+	)
 }
 
 // A pending transaction waits for its group.
@@ -280,6 +309,9 @@ func (l *Log) commitGroup(ctx context.Context, group []*pending) {
 			p.done <- outcome{err: err}
 		}
 	default: // a miss, or an outcome nobody knows
+		// One deadline for all: those who wait must not wait for each in turn.
+		ctx, cancel := context.WithTimeout(ctx, l.patience)
+		defer cancel()
 		for _, p := range group {
 			p.done <- l.recognise(ctx, p.t, err)
 		}
@@ -289,8 +321,6 @@ func (l *Log) commitGroup(ctx context.Context, group []*pending) {
 // recognise finds out what became of t after err. A lost acknowledgement looks
 // like a miss whose head is ours.
 func (l *Log) recognise(ctx context.Context, t Transaction, err error) outcome {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
 	msg, readErr := l.last(ctx, l.subjects.Of(t.head))
 	if readErr != nil {
 		return outcome{err: errors.Join(err, readErr)}
@@ -306,23 +336,24 @@ func (l *Log) recognise(ctx context.Context, t Transaction, err error) outcome {
 	return outcome{err: err}
 }
 
-// sendPatiently sends a batch again for as long as the server's refusal is one
-// that passes: too many open batches, or a leader that changed in the middle.
+// sendPatiently sends a batch again for as long as it is certain that nothing
+// of it is stored, and what stands in its way passes: too many open batches, a
+// leader that changed in the middle, or no leader to take the commit.
 func (l *Log) sendPatiently(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
-	wait := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(time.Duration(5+rand.IntN(20))*time.Millisecond),
-		backoff.WithMaxInterval(time.Second),
-		backoff.WithMaxElapsedTime(passingFor),
-	)
 	return backoff.RetryWithData(func() (uint64, error) {
-		ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+		ctx, cancel := context.WithTimeout(ctx, l.patience)
 		defer cancel()
 		seq, err := l.send(ctx, msgs)
-		if refused, ok := errors.AsType[*batchError](err); err != nil && (!ok || !refused.passing()) {
+		if err != nil && !passes(err) {
 			return 0, backoff.Permanent(err)
 		}
 		return seq, err
-	}, wait)
+	}, passing())
+}
+
+func passes(err error) bool {
+	refused, ok := errors.AsType[*batchError](err)
+	return ok && refused.passing() || errors.Is(err, nats.ErrNoResponders)
 }
 
 func (l *Log) resize(room int) {

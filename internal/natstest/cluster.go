@@ -146,6 +146,9 @@ func (c *Cluster) start(node int) {
 	}
 	c.servers[node] = s
 	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		c.t.Fatalf("%s takes no connections; is a port of it taken?", name(node))
+	}
 }
 
 // Leader returns the server that leads a stream, or a consumer of it.
@@ -204,7 +207,7 @@ func (c *Cluster) AwaitCurrent() {
 			if peers := len(s.JetStreamClusterPeers()); s.JetStreamIsLeader() && peers != len(c.servers) {
 				return fmt.Errorf("%s knows %d servers", name(i), peers)
 			}
-			if h := s.Healthz(&server.HealthzOptions{}); h.StatusCode != 200 && h.Status != "ok" {
+			if h := s.Healthz(&server.HealthzOptions{}); h.Status != "ok" {
 				return fmt.Errorf("%s: %s", name(i), h.Error)
 			}
 		}
