@@ -117,24 +117,3 @@ func TestMainJob(t *testing.T) {
 	}
 	w.audit(ctx)
 }
-
-// await waits for an access event of a member.
-func (w *world) await(ctx context.Context, m events.MemberToken, want events.Type) *events.Access {
-	w.t.Helper()
-	s, err := w.js.Stream(ctx, events.Stream)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for ctx.Err() == nil {
-		msg, err := s.GetLastMsgForSubject(ctx, w.log.Subjects().Prefix()+".access."+string(m))
-		if err == nil {
-			if e, err := events.Decode(msg.Header, msg.Data); err == nil && e.Type == want {
-				access, _ := e.Data.(*events.Access)
-				return access
-			}
-		}
-		wait(ctx, 20*time.Millisecond)
-	}
-	w.t.Fatalf("never %s", want)
-	return nil
-}

@@ -1,0 +1,431 @@
+// Package test runs the whole program as its users do: processes, a real NATS,
+// a simulated b.well over HTTP.
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/embednats"
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/natstest"
+	"github.com/smartconnect/connector/internal/secret"
+	"github.com/smartconnect/connector/internal/simulator"
+	"github.com/smartconnect/connector/internal/topology"
+)
+
+// long reports whether the long forms of the tests are wanted.
+func long() bool { return os.Getenv("CONNECTOR_TEST") == "long" }
+
+// bwell is the simulated b.well as tests turn its knobs.
+type bwell interface {
+	Members() []simulator.MemberView
+	SetConnection(memberID, connectionID string, fields simulator.Row) error
+	RemoveConnection(memberID, connectionID string) error
+	SetConsent(memberID, provision string) error
+	SetTask(memberID, status string) error
+	SetToken(memberID string, c simulator.TokenChange) error
+	Login(memberID, connectionID string) error
+}
+
+// world is NATS, a simulated b.well with enrolled members, and what it takes to
+// run connectors between them.
+type world struct {
+	t        *testing.T
+	js       jetstream.JetStream
+	log      *events.Log
+	keys     members.Keys
+	keyFile  string
+	sim      bwell
+	journals *journal
+
+	// Where connectors find them, if they are run as processes.
+	url, simURL string
+	replicas    int
+}
+
+// journal collects what processes write to their logs.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// newWorld is a world on one server.
+func newWorld(t *testing.T, count int) *world {
+	t.Helper()
+	server, err := embednats.Start(embednats.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	nc, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newWorldOn(t, server.URL(), js, 1, count)
+}
+
+// newWorldOnThree is a world on three servers, all in this process.
+func newWorldOnThree(t *testing.T, count int) (*world, *natstest.Cluster) {
+	t.Helper()
+	c := natstest.ThreeServers(t)
+	return newWorldOn(t, c.URL(), c.JetStream(0), 3, count), c
+}
+
+func newWorldOn(t *testing.T, url string, js jetstream.JetStream, replicas, count int) *world {
+	t.Helper()
+	sim := simulator.New(simulator.Config{Seed: 7, Members: count})
+	http := httptest.NewServer(sim.Handler())
+	t.Cleanup(http.Close)
+	w := openWorld(t, js, sim)
+	w.url, w.replicas, w.simURL = url, replicas, http.URL
+	if err := topology.Apply(t.Context(), js, topology.Config{Prefix: w.log.Subjects().Prefix(), Replicas: replicas}, false); err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := js.KeyValue(t.Context(), topology.Members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := members.NewStore(bucket, w.keys)
+	for _, m := range sim.Members() {
+		if _, _, err := store.Enrol(t.Context(), members.Enrolment{ID: m.ID, RefreshToken: secret.New(m.RefreshToken)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// openWorld makes what every world has: a key file, and eyes on both ends.
+func openWorld(t *testing.T, js jetstream.JetStream, sim bwell) *world {
+	t.Helper()
+	w := &world{t: t, js: js, sim: sim, keyFile: filepath.Join(t.TempDir(), "key"), journals: &journal{}}
+	if err := members.GenerateKeys(w.keyFile); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if w.keys, err = members.LoadKeys(w.keyFile); err != nil {
+		t.Fatal(err)
+	}
+	subjects, err := events.NewSubjects("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.log = events.NewLog(js, subjects, "")
+	return w
+}
+
+// A built program is the same for all tests of a process.
+type built struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+var connector built
+
+// program returns the connector as it stands in the work tree.
+func program(t *testing.T) string {
+	t.Helper()
+	connector.once.Do(func() {
+		dir, err := os.MkdirTemp("", "connector-test-") //nolint:usetesting // it outlives the test that asked first
+		if err != nil {
+			connector.err = err
+			return
+		}
+		connector.path = filepath.Join(dir, "connector")
+		if out, err := exec.Command("go", "build", "-o", connector.path, "../cmd/connector").CombinedOutput(); err != nil {
+			connector.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if connector.err != nil {
+		t.Fatal(connector.err)
+	}
+	return connector.path
+}
+
+// TestMain takes the built program away.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if connector.path != "" {
+		_ = os.RemoveAll(filepath.Dir(connector.path))
+	}
+	os.Exit(code)
+}
+
+// start runs a connector; it is killed at the end of the test if it still runs.
+func (w *world) start(name string) *exec.Cmd {
+	w.t.Helper()
+	cmd := exec.Command(program(w.t), "run", "--fast", "--nats", w.url, "--replicas", strconv.Itoa(w.replicas), "--bwell", w.simURL, "--key-file", w.keyFile,
+		"--http-listen", "", "--replica", name, "--client-key", "a2V5")
+	cmd.Stdout, cmd.Stderr = w.journals, w.journals
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	return cmd
+}
+
+func kill(cmd *exec.Cmd) {
+	_ = cmd.Process.Signal(syscall.SIGKILL)
+	_ = cmd.Wait()
+}
+
+// stir changes something of some member, as b.well would.
+func (w *world) stir(rng *rand.Rand) {
+	all := w.sim.Members()
+	m := all[rng.IntN(len(all))]
+	c := m.Connections[rng.IntN(len(m.Connections))]
+	id, _ := c["id"].(string)
+	if rng.IntN(12) == 0 {
+		provision := "deny"
+		if m.Consent == "deny" {
+			provision = "permit"
+		}
+		_ = w.sim.SetConsent(m.ID, provision)
+		return
+	}
+	status := []string{"CONNECTED", "CONNECTED", "EXPIRED", "EXPIRED", "DISCONNECTED", "ERROR"}[rng.IntN(6)]
+	if err := w.sim.SetConnection(m.ID, id, simulator.Row{"status": status, "integrationType": c["integrationType"]}); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// settle waits until the heads equal the simulator's truth and every prompt is
+// where it should be; what is still missing when ctx ends is the failure.
+func (w *world) settle(ctx context.Context) {
+	w.t.Helper()
+	for {
+		wrong := w.differences(ctx)
+		if len(wrong) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			w.t.Fatalf("after all this, still wrong:\n%s\nlog:\n%s", strings.Join(wrong, "\n"), lastLines(w.journals.String(), 30))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+func (w *world) differences(ctx context.Context) []string {
+	var wrong []string
+	for _, truth := range w.sim.Members() {
+		m := w.keys.Tokenizer().Member(truth.ID)
+		known, err := w.log.Member(ctx, m)
+		if err != nil || known.Snapshot == nil {
+			wrong = append(wrong, fmt.Sprintf("%s: no head: %v", truth.ID, err))
+			continue
+		}
+		asked, err := w.log.Agenda(ctx, m)
+		if err != nil {
+			wrong = append(wrong, fmt.Sprintf("%s: no agenda: %v", truth.ID, err))
+			continue
+		}
+		if got := string(known.Snapshot.Effective()); got != truth.Consent {
+			wrong = append(wrong, fmt.Sprintf("%s: consent %q, truth %q", truth.ID, got, truth.Consent))
+		}
+		for _, row := range truth.Connections {
+			i := slices.IndexFunc(known.Snapshot.Connections, func(c events.MemberConnection) bool {
+				return c.ConnectionID == row["id"] && string(c.State.IntegrationType) == row["integrationType"] && !c.Removed()
+			})
+			if i < 0 {
+				wrong = append(wrong, fmt.Sprintf("%s: %v is not known", truth.ID, row["id"]))
+				continue
+			}
+			c := known.Snapshot.Connections[i]
+			if string(c.State.Status) != row["status"] {
+				wrong = append(wrong, fmt.Sprintf("%s: %v is %s, truth %v", truth.ID, row["id"], c.State.Status, row["status"]))
+			}
+			open := 0
+			if asked.Snapshot != nil {
+				for _, p := range asked.Snapshot.Prompts {
+					if strings.HasPrefix(p.PromptID, string(c.Token)+".") {
+						open++
+					}
+				}
+			}
+			if want := w.wanted(c, truth.Consent); open != want {
+				wrong = append(wrong, fmt.Sprintf("%s: %v %s %s (first sight %v): %d open prompts, want %d",
+					truth.ID, row["id"], c.State.IntegrationType, c.State.Status, c.FirstSight, open, want))
+			}
+		}
+	}
+	return wrong
+}
+
+// wanted is how many prompts a connection should have once all is quiet.
+func (w *world) wanted(c events.MemberConnection, consent string) int {
+	switch {
+	case c.State.Status == events.Connected, c.State.Status == events.AccessIsOver:
+		return 0
+	case c.State.IntegrationType.IAS() && consent == "deny":
+		return 0
+	case c.FirstSight:
+		return 0
+	default:
+		return 1
+	}
+}
+
+// audit reads the whole stream: no id twice, no gap in any sequence, and no
+// identity in subjects and headers. It returns the subjects and headers.
+func (w *world) audit(ctx context.Context) {
+	w.t.Helper()
+	s, err := w.js.Stream(ctx, events.Stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	consumer, err := w.js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ids, last := map[string]bool{}, map[string]uint64{}
+	var open strings.Builder // what anybody may see
+	for read := uint64(0); read < info.State.LastSeq; {
+		msg, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
+		if errors.Is(err, nats.ErrTimeout) {
+			break // the last ones have been removed
+		}
+		if errors.Is(err, nats.ErrNoResponders) && ctx.Err() == nil {
+			wait(ctx, 20*time.Millisecond) // of three servers, not each knows of a new consumer at once
+			continue
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		md, err := msg.Metadata()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		read = md.Sequence.Stream
+		headers, err := json.Marshal(msg.Headers())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		fmt.Fprintf(&open, "%s %s\n", msg.Subject(), headers)
+		if kind, _, ok := w.log.Subjects().Parse(msg.Subject()); !ok || kind == "timer" || kind == "due" {
+			continue
+		}
+		e, err := events.Decode(msg.Headers(), msg.Data())
+		if err != nil {
+			w.t.Errorf("%d: %v", read, err)
+			continue
+		}
+		if ids[e.ID] {
+			w.t.Errorf("%d: id %s stands twice", read, e.ID)
+		}
+		ids[e.ID] = true
+		if was, ok := last[msg.Subject()]; ok && e.Sequence != was+1 {
+			w.t.Errorf("%d: sequence %d after %d on %s", read, e.Sequence, was, msg.Subject())
+		}
+		last[msg.Subject()] = e.Sequence
+	}
+	w.t.Logf("audited %d events on %d subjects", len(ids), len(last))
+	w.private("subjects and headers", open.String())
+	w.private("logs", w.journals.String())
+}
+
+// private fails if text holds anything that names a member, a connection or a
+// clinic, or that is as good as a password.
+func (w *world) private(what, text string) {
+	w.t.Helper()
+	for _, m := range w.sim.Members() {
+		words := []string{m.ID, m.IDToken, m.RefreshToken}
+		for _, c := range m.Connections {
+			for _, field := range []string{"id", "name"} {
+				if s, _ := c[field].(string); s != "" {
+					words = append(words, s)
+				}
+			}
+		}
+		for _, word := range words {
+			if strings.Contains(text, word) {
+				w.t.Errorf("%s name %q", what, word)
+			}
+		}
+	}
+	for _, word := range []string{"/oauth/authorize", "eyJ", "rt-"} {
+		if strings.Contains(text, word) {
+			w.t.Errorf("%s hold %q", what, word)
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// await waits for an access event of a member.
+func (w *world) await(ctx context.Context, m events.MemberToken, want events.Type) *events.Access {
+	w.t.Helper()
+	s, err := w.js.Stream(ctx, events.Stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for ctx.Err() == nil {
+		msg, err := s.GetLastMsgForSubject(ctx, w.log.Subjects().Prefix()+".access."+string(m))
+		if err == nil {
+			if e, err := events.Decode(msg.Header, msg.Data); err == nil && e.Type == want {
+				access, _ := e.Data.(*events.Access)
+				return access
+			}
+		}
+		wait(ctx, 20*time.Millisecond)
+	}
+	w.t.Fatalf("never %s", want)
+	return nil
+}
