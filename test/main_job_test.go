@@ -19,6 +19,14 @@ func TestMainJob(t *testing.T) {
 	defer cancel()
 	w := newWorld(t, 1)
 	w.start("only")
+	w.mainJob(ctx)
+	w.audit(ctx)
+}
+
+// mainJob takes the first member through it all, once everything is known.
+func (w *world) mainJob(ctx context.Context) {
+	t := w.t
+	t.Helper()
 	w.settle(ctx)
 	m := w.sim.Members()[0]
 	token := w.keys.Tokenizer().Member(m.ID)
@@ -115,5 +123,4 @@ func TestMainJob(t *testing.T) {
 	if err != nil || agenda.Snapshot.Sequences["access"] != 2 {
 		t.Errorf("%d access events, want ended and restored: %v", agenda.Snapshot.Sequences["access"], err)
 	}
-	w.audit(ctx)
 }
