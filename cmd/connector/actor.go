@@ -12,6 +12,7 @@ import (
 
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/judge"
 	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/poller"
 	"github.com/smartconnect/connector/internal/reconnect"
@@ -85,6 +86,20 @@ func (a actor) Verified(ctx context.Context, m events.MemberToken) (bool, error)
 // Look implements reconnect.Actor.
 func (a actor) Look(ctx context.Context, m events.MemberToken, c events.ConnectionToken, acted events.Status) error {
 	return a.looks.ask(ctx, lookRequest{Member: m, Connection: c, Acted: acted})
+}
+
+// activate activates without asking the member, and has the member looked at.
+func (a actor) activate(ctx context.Context, m events.MemberToken, c events.MemberConnection) error {
+	status, err := a.ActivateDirect(ctx, m, c.ConnectionID)
+	return errors.Join(err, a.Look(ctx, m, c.Token, status))
+}
+
+// heldBy says in the decider's words what is judged.
+func heldBy(v *judge.View) func(*events.Member, time.Time) reconnect.Held {
+	return func(m *events.Member, now time.Time) reconnect.Held {
+		h := v.Of(m, now)
+		return reconnect.Held{Blind: h.Blind, Storm: h.Storm, Silenced: h.Silenced, Degraded: h.Degraded, Muted: h.Muted}
+	}
 }
 
 // refused marks what b.well understood and does not do.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -87,38 +86,6 @@ func tail(ctx context.Context, js jetstream.JetStream, log *events.Log, since ti
 		}
 		if err := each(e); err != nil {
 			return err
-		}
-	}
-}
-
-// lastPerSubject yields the last message of each subject that matches filter.
-func lastPerSubject(ctx context.Context, js jetstream.JetStream, filter string) iter.Seq2[jetstream.Msg, error] {
-	return func(yield func(jetstream.Msg, error) bool) {
-		consumer, err := js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
-		})
-		if err != nil {
-			yield(nil, fmt.Errorf("read the stream: %w; create it with: connector topology apply", err))
-			return
-		}
-		left := consumer.CachedInfo().NumPending
-		for left > 0 {
-			batch, err := consumer.Fetch(int(min(left, 500)), jetstream.FetchMaxWait(5*time.Second))
-			if err != nil {
-				yield(nil, fmt.Errorf("read the stream: %w", err))
-				return
-			}
-			n := 0
-			for msg := range batch.Messages() {
-				n++
-				left--
-				if !yield(msg, nil) {
-					return
-				}
-			}
-			if n == 0 {
-				return
-			}
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (c explainCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	known := at.known
-	verdicts := reconnect.Explain(reconnect.DefaultPolicy(), known, at.asked, reconnect.Held{}, at.now)
+	verdicts := reconnect.Explain(reconnect.DefaultPolicy(), known, at.asked, at.held, at.now)
 	if c.Connection != "" {
 		verdicts = slices.DeleteFunc(verdicts, func(v reconnect.Verdict) bool {
 			k, _ := known.Connection(v.Connection)

@@ -37,6 +37,8 @@ type cli struct {
 	Members  membersCmd  `cmd:"" help:"Enrol and look at members."`
 	Events   eventsCmd   `cmd:"" help:"Read the stream."`
 	Prompts  promptsCmd  `cmd:"" help:"Look at prompts and act on them."`
+	Silence  silenceCmd  `cmd:"" help:"Hold prompts back for a while."`
+	Storm    stormCmd    `cmd:"" help:"Look at and release a storm: prompts held since too much changed at once."`
 	Explain  explainCmd  `cmd:"" help:"Say why a member is prompted, or is not."`
 	Topology topologyCmd `cmd:"" help:"Compare and create the streams the connector needs."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

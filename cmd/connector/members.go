@@ -16,6 +16,7 @@ import (
 
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/topology"
 )
 
@@ -74,6 +75,7 @@ type standing struct {
 	member events.MemberToken
 	known  *events.Member
 	asked  *events.Agenda
+	held   reconnect.Held
 	now    time.Time
 }
 
@@ -99,7 +101,12 @@ func (k keyed) standing(ctx context.Context, memberID string) (standing, error) 
 	if err := clock.Measure(ctx); err != nil {
 		return standing{}, err
 	}
-	return standing{m, known.Snapshot, asked.Snapshot, clock.Now()}, nil
+	view, stop, err := o.judgements(ctx)
+	if err != nil {
+		return standing{}, err
+	}
+	defer stop()
+	return standing{m, known.Snapshot, asked.Snapshot, heldBy(view)(known.Snapshot, clock.Now()), clock.Now()}, nil
 }
 
 type membersEnrolCmd struct {

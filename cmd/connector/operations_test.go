@@ -126,7 +126,7 @@ func TestOperationsListsEveryFlag(t *testing.T) {
 func TestOperationsListsEveryMetric(t *testing.T) {
 	said := rows(t, `connector_[a-z_]+`)
 	have := map[string]bool{}
-	for _, r := range (service{}).readings(nil, nil, nil) {
+	for _, r := range (service{}).readings(nil, nil, nil, nil) {
 		have[r.Name] = true
 		kind := "gauge"
 		if r.Counter {

@@ -20,6 +20,8 @@ import (
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/console"
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/judge"
+	"github.com/smartconnect/connector/internal/lease"
 	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/poller"
 	"github.com/smartconnect/connector/internal/reconnect"
@@ -120,10 +122,12 @@ func (s service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rules, pace, policy := poller.DefaultRules(), poller.DefaultPace(), reconnect.DefaultPolicy()
+	set := defaultSettings()
 	if s.fast {
-		rules, pace, s.rate = poller.FastRules(), poller.FastPace(), max(s.rate, 1000)
-		policy.Grace, policy.Group = 5*time.Second, 300*time.Millisecond
+		set, s.rate = set.fast(), max(s.rate, 1000)
+	}
+	if err := set.validate(); err != nil {
+		return err
 	}
 	if s.replica == "" {
 		host, _ := os.Hostname()
@@ -137,29 +141,42 @@ func (s service) run(ctx context.Context) error {
 	if err := w.measure(ctx); err != nil { // nobody may decide on a clock that was never compared
 		return err
 	}
+	view := judge.NewView(s.log, tokens)
 	leases := poller.NewLeases(s.js, leaseBucket, s.replica, leaseTTL)
 	p, err := poller.New(poller.Config{
 		Log: s.log, Tokenizer: tokens, Registry: registry{store, grants}, Upstream: client, Leases: leases,
-		Rules: rules, Pace: pace, Rate: s.rate, Now: w.clock.Now,
+		Rules: set.rules, Pace: set.pace, Rate: s.rate, Now: w.clock.Now, Blind: view.Blind,
 	})
 	if err != nil {
 		return err
 	}
+	ours := actor{client, grants, looks{s.nc, servicePrefix + ".look"}}
 	decider, err := reconnect.New(reconnect.Config{
-		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Policy: policy, Now: w.clock.Now,
+		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Policy: set.policy, Now: w.clock.Now,
+		Held: heldBy(view), Judged: view.Wait, Activate: ours.activate,
+	})
+	if err != nil {
+		return err
+	}
+	every := 5 * time.Second
+	if s.fast {
+		every = 200 * time.Millisecond
+	}
+	judging, err := judge.New(judge.Config{
+		Log: s.log, Keys: tokens, View: view, Rules: set.judge, Every: every, Now: w.clock.Now, Pulse: p.Pulse, Sweep: decider.Overdue,
+		Lease: lease.New(s.js, leaseBucket, "judge", s.replica, leaseTTL),
 	})
 	if err != nil {
 		return err
 	}
 
-	l := looks{s.nc, servicePrefix + ".look"}
-	sub, err := l.serve(ctx, p)
+	sub, err := ours.looks.serve(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	acts := reconnect.NewActions(s.log, tokens, actor{client, grants, l}, decider)
-	ask := polls{store, tokens, l}
+	acts := reconnect.NewActions(s.log, tokens, ours, decider)
+	ask := polls{store, tokens, ours.looks}
 	if s.links.Links && s.httpListen == "" {
 		return errors.New("--links: nobody would answer them; give --http-listen")
 	}
@@ -181,10 +198,17 @@ func (s service) run(ctx context.Context) error {
 	g.Go(func() error { return w.Run(ctx) })
 	g.Go(func() error { return leases.Run(ctx) })
 	g.Go(func() error { return p.Run(ctx) })
-	g.Go(func() error { return decider.Run(ctx) })
+	g.Go(func() error { return view.Run(ctx) })
+	g.Go(func() error {
+		if err := view.Wait(ctx, 0); err != nil {
+			return nil // asked to stop before anything was decided
+		}
+		return decider.Run(ctx)
+	})
+	g.Go(func() error { return judging.Run(ctx) })
 	if s.httpListen != "" {
 		h := http.NewServeMux()
-		h.Handle("/", console.Handler(s.checks(), s.readings(p, leases, w)))
+		h.Handle("/", console.Handler(s.checks(), s.readings(p, leases, decider, w)))
 		if s.bearers != nil {
 			h.Handle("/v1/", acting.API(*s.bearers, acts, ask.now))
 		}
@@ -236,7 +260,7 @@ func (s service) checks() []console.Check {
 	}
 }
 
-func (s service) readings(p *poller.Poller, leases *poller.Leases, w *watch) []console.Reading {
+func (s service) readings(p *poller.Poller, leases *poller.Leases, d *reconnect.Consumer, w *watch) []console.Reading {
 	counter := func(name, help string, read func(poller.Stats) int64) console.Reading {
 		return console.Reading{Name: name, Help: help, Counter: true, Read: func() float64 { return float64(read(p.Stats())) }}
 	}
@@ -256,6 +280,7 @@ func (s service) readings(p *poller.Poller, leases *poller.Leases, w *watch) []c
 		logged("connector_transactions_missed_total", "Transactions refused since a head had moved.", func(s events.Stats) int64 { return s.Missed }),
 		logged("connector_transactions_recognised_total", "Transactions found stored after their outcome was unknown.", func(s events.Stats) int64 { return s.Recognised }),
 		logged("connector_batches_total", "Batches stored; each holds the transactions of one moment.", func(s events.Stats) int64 { return s.Batches }),
+		{Name: "connector_overdue_looks_total", Help: "Looks that did not come when they were due and had to be found.", Counter: true, Read: func() float64 { return float64(d.OverdueLooks()) }},
 		{Name: "connector_decider_pending", Help: "Triggers the decider was not yet given, of all replicas.", Read: func() float64 { return float64(w.pending.Load()) }},
 		{Name: "connector_decider_unacknowledged", Help: "Triggers the decider was given and has not settled, of all replicas.", Read: func() float64 { return float64(w.unacknowledged.Load()) }},
 		{Name: "connector_decider_redelivered", Help: "Unsettled triggers that were given more than once, of all replicas.", Read: func() float64 { return float64(w.redelivered.Load()) }},

@@ -34,6 +34,7 @@ const (
 // transactions committed to it. It is safe for concurrent use.
 type Log struct {
 	nc        *nats.Conn
+	js        jetstream.JetStream
 	apiPrefix string
 	stream    string
 	source    string
@@ -69,7 +70,7 @@ func NewLog(js jetstream.JetStream, subjects Subjects, source string) *Log {
 		prefix = "$JS.API"
 	}
 	return &Log{
-		nc: js.Conn(), apiPrefix: prefix, stream: Stream, source: source, subjects: subjects, patience: commitTimeout,
+		nc: js.Conn(), js: js, apiPrefix: prefix, stream: Stream, source: source, subjects: subjects, patience: commitTimeout,
 		gate: make(chan struct{}, 1), room: groupLimit,
 	}
 }

@@ -100,6 +100,11 @@ func (s Subjects) Agendas() string { return s.prefix + ".agenda.*" }
 // Dues matches the fired schedules of all members.
 func (s Subjects) Dues() string { return s.prefix + ".due.*" }
 
+// Judgements match what is said of all members, but not of any of them.
+func (s Subjects) Judgements() []string {
+	return []string{s.prefix + ".source.*", s.prefix + ".storm", s.prefix + ".observer", s.prefix + ".silence.*"}
+}
+
 // Kind matches the events of one kind, of all members.
 func (s Subjects) Kind(kind string) string { return s.prefix + "." + kind + ".>" }
 

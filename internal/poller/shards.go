@@ -2,12 +2,9 @@ package poller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/lease"
 )
 
 // shards is into how many parts the members are split. It is part of what the
@@ -29,37 +27,36 @@ func shardOf(m events.MemberToken) int {
 }
 
 // Leases shares the members among replicas: whoever holds the lease of a shard
-// polls its members. A lease is not mutual exclusion, only thrift: two holders
-// commit on guards, and one of them misses.
+// polls its members. Two holders commit on guards, and one of them misses.
 type Leases struct {
 	js      jetstream.JetStream
 	kv      jetstream.KeyValue
 	replica string
 	ttl     time.Duration
+	leases  [shards]*lease.Lease
+	gained  func()
 
 	mu     sync.Mutex
-	held   map[int]lease
-	gained func()
-}
-
-type lease struct {
-	revision uint64
-	until    time.Time // by our monotonic clock; after it we hold nothing
-	epoch    uint64    // counts gains, so that what was cached under an older one is discarded
+	epochs [shards]uint64 // a new one for each gain, so that what was cached under an older one is discarded
 }
 
 // NewLeases returns the leases that replica, a name of its own, takes part in.
 func NewLeases(js jetstream.JetStream, kv jetstream.KeyValue, replica string, ttl time.Duration) *Leases {
-	return &Leases{js: js, kv: kv, replica: replica, ttl: ttl, held: map[int]lease{}, gained: func() {}}
+	l := &Leases{js: js, kv: kv, replica: replica, ttl: ttl, gained: func() {}}
+	for s := range l.leases {
+		l.leases[s] = lease.New(js, kv, "shard."+strconv.Itoa(s), replica, ttl)
+	}
+	return l
 }
 
 // Holds reports whether this replica polls m, and since which gain of m's
 // shard.
 func (l *Leases) Holds(m events.MemberToken) (epoch uint64, ok bool) {
+	shard := shardOf(m)
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	got, ok := l.held[shardOf(m)]
-	return got.epoch, ok && time.Now().Before(got.until)
+	epoch = l.epochs[shard]
+	l.mu.Unlock()
+	return epoch, l.leases[shard].Held()
 }
 
 // Notify has gained called whenever a shard was gained. Call it before Run.
@@ -67,11 +64,9 @@ func (l *Leases) Notify(gained func()) { l.gained = gained }
 
 // Held returns how many shards are held.
 func (l *Leases) Held() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	n := 0
-	for _, got := range l.held {
-		if time.Now().Before(got.until) {
+	for _, one := range l.leases {
+		if one.Held() {
 			n++
 		}
 	}
@@ -105,49 +100,61 @@ func (l *Leases) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	share := (shards + replicas - 1) / replicas
-	l.mu.Lock()
-	mine := make([]int, 0, len(l.held))
-	for s := range l.held {
-		mine = append(mine, s)
-	}
-	l.mu.Unlock()
-	slices.Sort(mine)
-	for i, s := range mine {
-		if i >= share {
-			l.drop(ctx, s)
+	share, mine := (shards+replicas-1)/replicas, 0
+	for s, one := range l.leases {
+		switch {
+		case !one.Mine():
+			continue
+		case mine >= share:
+			one.Drop(ctx)
 			continue
 		}
-		if err := l.renew(ctx, s); err != nil {
+		held, lapsed, err := one.Renew(ctx)
+		switch {
+		case err != nil:
 			return err
+		case !held:
+			zerolog.Ctx(ctx).Info().Int("shard", s).Msg("lease lost")
+			continue
+		case lapsed:
+			l.gain(s)
 		}
+		mine++
 	}
 	offset := shardOf(events.MemberToken(l.replica))
 	for i := range shards {
-		if l.count() >= share {
-			break
-		}
 		s := (offset + i) % shards
-		if l.has(s) {
+		if mine >= share || l.leases[s].Mine() {
 			continue
 		}
-		if err := l.take(ctx, s); err != nil {
+		taken, err := l.leases[s].Take(ctx)
+		if err != nil {
 			return err
+		}
+		if taken {
+			mine++
+			l.gain(s)
 		}
 	}
 	return nil
 }
 
+// gain notes that others may have moved the heads of a shard until now.
+func (l *Leases) gain(shard int) {
+	l.mu.Lock()
+	l.epochs[shard]++
+	l.mu.Unlock()
+	l.gained()
+}
+
 func (l *Leases) announce(ctx context.Context) error {
 	key := "replica." + l.replica
-	_, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: l.subject(key), Data: []byte(l.replica)}, jetstream.WithMsgTTL(l.ttl))
+	_, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: "$KV." + l.kv.Bucket() + "." + key, Data: []byte(l.replica)}, jetstream.WithMsgTTL(l.ttl))
 	if err != nil {
 		return fmt.Errorf("announce the replica: %w", err)
 	}
 	return nil
 }
-
-func (l *Leases) subject(key string) string { return "$KV." + l.kv.Bucket() + "." + key }
 
 func (l *Leases) replicas(ctx context.Context) (int, error) {
 	keys, err := l.kv.ListKeysFiltered(ctx, "replica.*")
@@ -161,94 +168,11 @@ func (l *Leases) replicas(ctx context.Context) (int, error) {
 	return max(n, 1), nil
 }
 
-func (l *Leases) renew(ctx context.Context, shard int) error {
-	l.mu.Lock()
-	got := l.held[shard]
-	l.mu.Unlock()
-	started := time.Now()
-	// Updating a key drops its TTL, so the message is published as it is stored.
-	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: l.subject(shardKey(shard)), Data: []byte(l.replica)},
-		jetstream.WithMsgTTL(l.ttl), jetstream.WithExpectLastSequencePerSubject(got.revision))
-	if apiErr, ok := errors.AsType[*jetstream.APIError](err); ok {
-		zerolog.Ctx(ctx).Info().Int("shard", shard).Int("code", int(apiErr.ErrorCode)).Msg("lease lost")
-		l.forget(shard)
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("renew lease of shard %d: %w", shard, err)
-	}
-	lapsed := !started.Before(got.until)
-	if lapsed {
-		got.epoch++ // it had run out: others may have moved the heads meanwhile
-	}
-	got.revision, got.until = ack.Sequence, started.Add(l.ttl)
-	l.mu.Lock()
-	l.held[shard] = got
-	l.mu.Unlock()
-	if lapsed {
-		l.gained()
-	}
-	return nil
-}
-
-func (l *Leases) take(ctx context.Context, shard int) error {
-	started := time.Now()
-	revision, err := l.kv.Create(ctx, shardKey(shard), []byte(l.replica), jetstream.KeyTTL(l.ttl))
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		return nil
-	}
-	if _, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return nil // another was first
-	}
-	if err != nil {
-		return fmt.Errorf("take lease of shard %d: %w", shard, err)
-	}
-	l.mu.Lock()
-	l.held[shard] = lease{revision: revision, until: started.Add(l.ttl), epoch: uint64(time.Now().UnixNano())}
-	l.mu.Unlock()
-	l.gained()
-	return nil
-}
-
-func (l *Leases) drop(ctx context.Context, shard int) {
-	l.mu.Lock()
-	got, ok := l.held[shard]
-	l.mu.Unlock()
-	l.forget(shard)
-	if ok {
-		// If this fails the lease runs out by itself.
-		_ = l.kv.Delete(ctx, shardKey(shard), jetstream.LastRevision(got.revision))
-	}
-}
-
 func (l *Leases) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	for s := range shards {
-		if l.has(s) {
-			l.drop(ctx, s)
-		}
+	for _, one := range l.leases {
+		one.Drop(ctx)
 	}
 	_ = l.kv.Delete(ctx, "replica."+l.replica)
 }
-
-func (l *Leases) forget(shard int) {
-	l.mu.Lock()
-	delete(l.held, shard)
-	l.mu.Unlock()
-}
-
-func (l *Leases) has(shard int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, ok := l.held[shard]
-	return ok
-}
-
-func (l *Leases) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.held)
-}
-
-func shardKey(shard int) string { return strings.Join([]string{"shard", strconv.Itoa(shard)}, ".") }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,8 +36,10 @@ type Config struct {
 	Now         func() time.Time // default time.Now
 
 	// Held says what keeps the member's prompts back beyond the heads; nil for
-	// nothing ever.
-	Held func(m *events.Member, now time.Time) Held
+	// nothing ever. Judged returns when Held knows of the judgement at a stream
+	// sequence; nil if it always does.
+	Held   func(m *events.Member, now time.Time) Held
+	Judged func(ctx context.Context, seq uint64) error
 
 	// Activate activates a connection without asking the member. Required if the
 	// policy says so for any status.
@@ -44,8 +47,12 @@ type Config struct {
 }
 
 // A Consumer looks at a member whenever the member's head has moved or a look
-// is due, and writes what it decides.
-type Consumer struct{ Config }
+// is due, and at all members when something that held prompts back has ended;
+// it writes what it decides.
+type Consumer struct {
+	Config
+	overdue atomic.Int64
+}
 
 // New returns a Consumer, or says what is wrong with c.
 func New(c Config) (*Consumer, error) {
@@ -61,6 +68,9 @@ func New(c Config) (*Consumer, error) {
 	if c.Held == nil {
 		c.Held = func(*events.Member, time.Time) Held { return Held{} }
 	}
+	if c.Judged == nil {
+		c.Judged = func(context.Context, uint64) error { return nil }
+	}
 	if c.Workers == 0 {
 		c.Workers = 64
 	}
@@ -70,7 +80,7 @@ func New(c Config) (*Consumer, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Consumer{c}, nil
+	return &Consumer{Config: c}, nil
 }
 
 // Run consumes until ctx ends, finishes the messages in hand, and returns nil.
@@ -96,8 +106,6 @@ func (c *Consumer) Run(ctx context.Context) error {
 }
 
 func (c *Consumer) onMessage(ctx context.Context, m jetstream.Msg) {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
 	var delivered uint64
 	err := errors.New("the message has no JetStream metadata")
 	if md, mdErr := m.Metadata(); mdErr == nil {
@@ -126,6 +134,11 @@ func (c *Consumer) handle(ctx context.Context, m jetstream.Msg, md *jetstream.Ms
 	if !ok {
 		return fmt.Errorf("%w: no subject of ours", events.ErrMalformed)
 	}
+	if who == "" {
+		return c.judged(ctx, m, md.Sequence.Stream)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
 	// A look is never earlier than what asked for it, whatever our clock says.
 	now := c.Now()
 	if md.Timestamp.After(now) {
@@ -139,7 +152,8 @@ func (c *Consumer) handle(ctx context.Context, m jetstream.Msg, md *jetstream.Ms
 		}
 		known = head
 	}
-	return c.look(ctx, who, known, now)
+	_, err := c.look(ctx, who, known, now)
+	return err
 }
 
 // looks is how often a look that missed is repeated before the broker delivers
@@ -148,48 +162,48 @@ const looks = 8
 
 // look makes the member's agenda what it should be. It is safe to call for any
 // reason, any number of times, by any number of replicas.
-func (c *Consumer) look(ctx context.Context, m events.MemberToken, known events.Head[events.Member], now time.Time, notes ...Note) error {
+// It reports whether there was anything to write.
+func (c *Consumer) look(ctx context.Context, m events.MemberToken, known events.Head[events.Member], now time.Time, notes ...Note) (wrote bool, err error) {
 	for range looks {
 		if known.Seq == 0 {
-			var err error
 			if known, err = c.Log.Member(ctx, m); err != nil {
-				return err
+				return false, err
 			}
 		}
 		if known.Snapshot == nil {
-			return nil // nothing known, or forgotten
+			return false, nil // nothing known, or forgotten
 		}
 		asked, err := c.Log.Agenda(ctx, m)
 		if err != nil {
-			return err
+			return false, err
 		}
-		err = c.decideOnce(ctx, m, known, asked, now, notes)
+		wrote, err = c.decideOnce(ctx, m, known, asked, now, notes)
 		if !errors.Is(err, events.ErrMoved) {
-			return err
+			return wrote, err
 		}
 		known = events.Head[events.Member]{} // somebody was faster: read both anew
 	}
-	return fmt.Errorf("look at %s: missed %d times: %w", m, looks, events.ErrMoved)
+	return false, fmt.Errorf("look at %s: missed %d times: %w", m, looks, events.ErrMoved)
 }
 
-func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known events.Head[events.Member], asked events.Head[events.Agenda], now time.Time, notes []Note) error {
+func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known events.Head[events.Member], asked events.Head[events.Agenda], now time.Time, notes []Note) (wrote bool, err error) {
 	if asked.Snapshot != nil && asked.Snapshot.Incarnation != known.Snapshot.Incarnation {
 		asked.Snapshot = nil
 	}
 	d := c.Policy.decide(known.Snapshot, asked.Snapshot, c.Held(known.Snapshot, now), now, notes...)
 	if !d.Noted {
-		return errVoid
+		return false, errVoid
 	}
 	if d.Next == nil {
-		return d.early(now)
+		return false, d.early(now)
 	}
 	d.Next.Decided = known.ID
 	tx, err := c.Log.Subjects().Decide(m, d.Events, d.Next, asked.Seq, known.Seq, d.NextLook, now)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := c.Log.Commit(ctx, tx); err != nil {
-		return err
+		return false, err
 	}
 	log := zerolog.Ctx(ctx)
 	for _, v := range d.Why {
@@ -206,7 +220,7 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 			log.Warn().Err(err).Str("member", string(m)).Str("connection", string(conn.Token)).Msg("not activated; the member will be asked")
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // errVoid reports a note about what is no longer so, or was noted before.
@@ -215,7 +229,7 @@ var errVoid = errors.New("reconnect: nothing to note")
 // Note has notes taken about one member, all in one decision, and nothing else
 // waited for. It returns a [Refusal] if one of them is void.
 func (c *Consumer) Note(ctx context.Context, m events.MemberToken, notes ...Note) error {
-	err := c.look(ctx, m, events.Head[events.Member]{}, c.Now(), notes...)
+	_, err := c.look(ctx, m, events.Head[events.Member]{}, c.Now(), notes...)
 	switch _, early := errors.AsType[*earlyError](err); {
 	case errors.Is(err, errVoid):
 		return StalePrompt

@@ -86,10 +86,13 @@ func Desired(c Config) []Stream {
 			},
 			Consumers: []jetstream.ConsumerConfig{{
 				Durable: Decider, Description: "connector: decides what to ask of members",
-				FilterSubjects: []string{c.Prefix + ".member.*", c.Prefix + ".due.*"},
-				DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
-				AckPolicy:      jetstream.AckExplicitPolicy,
-				AckWait:        30 * time.Second, MaxAckPending: 1024, MaxDeliver: -1, MaxWaiting: 512,
+				FilterSubjects: []string{
+					c.Prefix + ".member.*", c.Prefix + ".due.*",
+					c.Prefix + ".source.*", c.Prefix + ".storm", c.Prefix + ".observer", c.Prefix + ".silence.*",
+				},
+				DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+				AckPolicy:     jetstream.AckExplicitPolicy,
+				AckWait:       30 * time.Second, MaxAckPending: 1024, MaxDeliver: -1, MaxWaiting: 512,
 				ReplayPolicy: jetstream.ReplayInstantPolicy,
 			}},
 		},

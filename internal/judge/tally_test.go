@@ -1,0 +1,186 @@
+package judge
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/smartconnect/connector/internal/events"
+)
+
+var t0 = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+
+func keys(t testing.TB) events.Tokenizer {
+	t.Helper()
+	k, err := events.NewTokenizer(bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// crowd sees n members, each with one connection to a clinic; the first bad of
+// them in a status.
+func crowd(t testing.TB, n, bad int, status events.Status, since time.Time) *tally {
+	tl := newTally()
+	for i := range n {
+		c := events.MemberConnection{Token: "c", ConnectionID: "clinic", State: events.ConnectionState{Status: events.Connected}}
+		if i < bad {
+			c.State.Status, c.BrokenSince = status, since
+		}
+		tl.see(events.MemberToken(fmt.Sprint("m", i)), &events.Member{Connections: []events.MemberConnection{c}}, keys(t))
+	}
+	return tl
+}
+
+func told(rulings []events.Event) string {
+	var kinds []string
+	for _, e := range rulings {
+		kinds = append(kinds, strings.TrimSuffix(strings.TrimPrefix(string(e.Type), "smartconnect."), ".v1"))
+	}
+	return strings.Join(kinds, " ")
+}
+
+func TestJudgements(t *testing.T) {
+	clinic := keys(t).Source("clinic")
+	degraded := standing{degraded: map[events.SourceToken]bool{clinic: true}}
+	long := t0.Add(-24 * time.Hour)
+	for name, tt := range map[string]struct {
+		tally         *tally
+		was           standing
+		polls, failed int
+		want          string
+	}{
+		"nobody":                     {tally: newTally()},
+		"half of fifty fail":         {tally: crowd(t, 50, 25, events.Failing, long), want: "source.degraded"},
+		"fewer than half":            {tally: crowd(t, 50, 24, events.Failing, long)},
+		"too few to say":             {tally: crowd(t, 49, 49, events.Failing, long)},
+		"it was told":                {tally: crowd(t, 50, 25, events.Failing, long), was: degraded},
+		"better, but not good":       {tally: crowd(t, 50, 11, events.Failing, long), was: degraded},
+		"good again":                 {tally: crowd(t, 50, 10, events.Failing, long), was: degraded, want: "source.restored"},
+		"nobody is left there":       {tally: newTally(), was: degraded, want: "source.restored"},
+		"members did it":             {tally: crowd(t, 99, 99, events.Disconnected, t0)},
+		"a hundred at once":          {tally: crowd(t, 100, 100, events.Expired, t0.Add(-time.Minute)), want: "storm.held"},
+		"a hundred, but long ago":    {tally: crowd(t, 100, 100, events.Expired, t0.Add(-5*time.Minute))},
+		"a hundred of very many":     {tally: crowd(t, 5001, 100, events.Expired, t0.Add(-time.Minute))},
+		"a fiftieth of very many":    {tally: crowd(t, 5000, 100, events.Expired, t0.Add(-time.Minute)), want: "storm.held"},
+		"the storm was told":         {tally: crowd(t, 100, 100, events.Expired, t0.Add(-time.Minute)), was: standing{storm: true}},
+		"released after they broke":  {tally: crowd(t, 100, 100, events.Expired, t0.Add(-time.Minute)), was: standing{released: t0.Add(-time.Minute)}},
+		"released, and then a storm": {tally: crowd(t, 100, 100, events.Expired, t0.Add(-time.Minute)), was: standing{released: t0.Add(-2 * time.Minute)}, want: "storm.held"},
+		"polls fail":                 {tally: newTally(), polls: 20, failed: 10, want: "observer.lost"},
+		"few polls fail":             {tally: newTally(), polls: 20, failed: 9},
+		"too few polls":              {tally: newTally(), polls: 19, failed: 19},
+		"blindness was told":         {tally: newTally(), polls: 20, failed: 20, was: standing{lost: true}},
+		"still not well":             {tally: newTally(), polls: 20, failed: 3, was: standing{lost: true}},
+		"sight is back":              {tally: newTally(), polls: 20, failed: 2, was: standing{lost: true}, want: "observer.resumed"},
+		"no polls are no sight":      {tally: newTally(), was: standing{lost: true}},
+		"silence in force":           {tally: newTally(), was: standing{silences: map[string]events.Silence{"a": {Until: t0.Add(1)}}}},
+		"silence over":               {tally: newTally(), was: standing{silences: map[string]events.Silence{"a": {Until: t0}}}, want: "silence.ended"},
+	} {
+		if got := told(tt.tally.judge(DefaultRules(), tt.was, tt.polls, tt.failed, t0)); got != tt.want {
+			t.Errorf("%s: told %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// Whatever was seen before, a member counts as the last head says.
+func TestTallyForgetsWhatIsNoLongerSo(t *testing.T) {
+	tl, clinic := crowd(t, 60, 60, events.Failing, t0), keys(t).Source("clinic")
+	for i := range 60 {
+		m := events.MemberToken(fmt.Sprint("m", i))
+		switch i % 3 {
+		case 0:
+			tl.see(m, nil, keys(t)) // gone
+		case 1: // removed there, failing twice elsewhere: one vote
+			elsewhere := events.MemberConnection{ConnectionID: "other", State: events.ConnectionState{SyncStatus: "ERROR"}}
+			tl.see(m, &events.Member{Connections: []events.MemberConnection{
+				{ConnectionID: "clinic", RemovedAt: t0, State: events.ConnectionState{Status: events.Failing}}, elsewhere, elsewhere,
+			}}, keys(t))
+		}
+	}
+	if s := tl.sources[clinic]; s.members != 20 || s.failing != 20 {
+		t.Errorf("clinic: %+v", *s)
+	}
+	if s := tl.sources[keys(t).Source("other")]; s.members != 20 || s.failing != 20 {
+		t.Errorf("other: %+v", *s)
+	}
+	if len(tl.members) != 40 {
+		t.Errorf("%d members", len(tl.members))
+	}
+}
+
+func TestFirstSightIsNoStorm(t *testing.T) {
+	tl := newTally()
+	for i := range 500 {
+		tl.see(events.MemberToken(fmt.Sprint("m", i)), &events.Member{Connections: []events.MemberConnection{
+			{ConnectionID: "clinic", FirstSight: true, BrokenSince: t0, State: events.ConnectionState{Status: events.Expired}},
+		}}, keys(t))
+	}
+	if got := told(tl.judge(DefaultRules(), standing{}, 0, 0, t0)); got != "" {
+		t.Errorf("told %s", got)
+	}
+}
+
+func TestViewHolds(t *testing.T) {
+	k := keys(t)
+	member := &events.Member{MemberID: "ann", Connections: []events.MemberConnection{
+		{Token: "c1", ConnectionID: "clinic", State: events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}},
+		{Token: "c2", ConnectionID: "other", State: events.ConnectionState{Status: events.Failing, IntegrationType: events.DirectIAS}},
+	}}
+	ann, clinic := string(k.Member("ann")), string(k.Source("clinic"))
+	for name, tt := range map[string]struct {
+		scope    map[string]string
+		silenced bool
+		muted    string
+	}{
+		"the member":             {map[string]string{ScopeMember: ann}, true, "c1 c2"},
+		"another":                {map[string]string{ScopeMember: string(k.Member("bob"))}, false, ""},
+		"the source":             {map[string]string{ScopeSource: clinic}, false, "c1"},
+		"the type":               {map[string]string{ScopeType: "DIRECT_IAS"}, false, "c2"},
+		"the reason":             {map[string]string{ScopeReason: "error"}, false, "c2"},
+		"both must fit":          {map[string]string{ScopeSource: clinic, ScopeType: "DIRECT_IAS"}, false, ""},
+		"both fit":               {map[string]string{ScopeSource: clinic, ScopeMember: ann}, false, "c1"},
+		"nothing":                {map[string]string{}, false, ""},
+		"a word of another time": {map[string]string{"planet": "mars"}, false, ""},
+	} {
+		v := NewView(nil, k)
+		v.now.take(events.Event{Type: events.SilenceSet, Part: "s", Data: &events.Silence{Scope: tt.scope, Until: t0.Add(time.Hour)}})
+		h := v.Of(member, t0)
+		var muted []string
+		for c := range maps.Keys(h.Muted) {
+			muted = append(muted, string(c))
+		}
+		slices.Sort(muted)
+		if h.Silenced != tt.silenced || strings.Join(muted, " ") != tt.muted {
+			t.Errorf("%s: silenced %t, muted %v", name, h.Silenced, muted)
+		}
+		if h := v.Of(member, t0.Add(time.Hour)); h.Silenced || len(h.Muted) > 0 {
+			t.Errorf("%s: holds beyond its end", name)
+		}
+	}
+}
+
+func TestRulesAreChecked(t *testing.T) {
+	if err := DefaultRules().Validate(10 * time.Minute); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func(*Rules){
+		"a share above one":         func(r *Rules) { r.StormShare = 1.1 },
+		"a share of nothing":        func(r *Rules) { r.ObserverLost = 0 },
+		"restored above degraded":   func(r *Rules) { r.SourceRestored = 0.6 },
+		"resumed above lost":        func(r *Rules) { r.ObserverResumed = 0.5 },
+		"no members":                func(r *Rules) { r.SourceMembers = 0 },
+		"a window that is too long": func(r *Rules) { r.StormWindow = 10 * time.Minute },
+		"no window":                 func(r *Rules) { r.StormWindow = 0 },
+	} {
+		r := DefaultRules()
+		spoil(&r)
+		if r.Validate(10*time.Minute) == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
