@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/judge"
 	"github.com/smartconnect/connector/internal/poller"
 	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/topology"
@@ -154,6 +155,7 @@ func TestOperationsListsEveryDefault(t *testing.T) {
 	want := map[string]string{}
 	for name, defaults := range map[string]any{
 		"Rules": poller.DefaultRules(), "Pace": poller.DefaultPace(), "Policy": reconnect.DefaultPolicy(),
+		"Judge": judge.DefaultRules(),
 	} {
 		v := reflect.ValueOf(defaults)
 		for i := range v.NumField() {
