@@ -57,6 +57,14 @@ func (f feed) line(e events.Event) string {
 		return f.prompt(e.Type, d)
 	case *events.Access:
 		return fmt.Sprintf("? %-12s access %s: %d connections, %s", d.MemberID, what(e.Type), len(d.Connections), d.Action)
+	case *events.Source:
+		return fmt.Sprintf("! a source is %s: %.0f %% of %d members fail there", what(e.Type), 100*d.Share, d.Members)
+	case *events.Observer:
+		return fmt.Sprintf("! our sight of b.well is %s: %.0f %% of polls fail", what(e.Type), 100*d.Share)
+	case *events.Storm:
+		return fmt.Sprintf("! storm %s: %d of %d members changed at once", what(e.Type), d.Changed, d.Members)
+	case *events.Silence:
+		return fmt.Sprintf("! silence %s by %s, until %s: %s", what(e.Type), d.By, d.Until.Local().Format("15:04:05"), d.Reason)
 	default:
 		return ""
 	}

@@ -8,10 +8,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -481,8 +486,10 @@ func BenchmarkBreakToPrompt(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+		policy := reconnect.DefaultPolicy()
+		policy.Group = 0 // nothing to wait for
 		decider, err := reconnect.New(reconnect.Config{
-			Log: log(), Source: durable, DeadLetters: reconnect.Letters{JS: js}, Policy: reconnect.DefaultPolicy(),
+			Log: log(), Source: durable, DeadLetters: reconnect.Letters{JS: js}, Policy: policy,
 		})
 		if err != nil {
 			b.Fatal(err)
@@ -595,4 +602,85 @@ func report(b *testing.B, took []time.Duration) {
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkDev breaks a connection under `connector dev` as a newcomer runs it,
+// polls twice a second and a confirmation of one second included, and waits for
+// the prompt.
+func BenchmarkDev(b *testing.B) {
+	program := filepath.Join(b.TempDir(), "connector")
+	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", program, "../../cmd/connector").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	free := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	broker, sim := free(), free()
+	dev := exec.Command(program, "dev", "--members", "1", "--nats-listen", broker, "--sim-listen", sim, "--http-listen", free())
+	if err := dev.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		_ = dev.Process.Signal(os.Interrupt)
+		_ = dev.Wait()
+	}()
+	var nc *nats.Conn
+	for nc == nil {
+		nc, _ = nats.Connect("nats://" + broker)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	stream := func() bool { _, err := js.Consumer(b.Context(), topology.Events, topology.Decider); return err == nil }
+	for !stream() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	prompts, facts := listen(b, js, "sc.v1.prompt.>"), listen(b, js, "sc.v1.member.*")
+	<-facts // the first look
+	var members []struct {
+		ID          string
+		Connections []struct{ ID, IntegrationType string }
+	}
+	res, err := http.Get("http://" + sim + "/sim/members")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(&members); err != nil {
+		b.Fatal(err)
+	}
+	m := members[0]
+	set := func(status string) {
+		url := fmt.Sprintf("http://%s/sim/members/%s/connections/%s", sim, m.ID, m.Connections[0].ID)
+		body := fmt.Sprintf(`{"status":%q,"integrationType":%q}`, status, m.Connections[0].IntegrationType)
+		req, err := http.NewRequestWithContext(b.Context(), http.MethodPut, url, strings.NewReader(body))
+		if err != nil {
+			b.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	var took []time.Duration
+	for b.Loop() {
+		started := time.Now()
+		set("EXPIRED")
+		for <-prompts != "opened" {
+		}
+		took = append(took, time.Since(started))
+		set("CONNECTED")
+		for <-prompts != "resolved" {
+		}
+		time.Sleep(1100 * time.Millisecond) // a flap would be the same episode
+	}
+	report(b, took)
 }
