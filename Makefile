@@ -36,7 +36,7 @@ tidy: ## fail if go mod tidy would change something
 
 check: test lint vet fix tidy long ## everything that must pass before a change lands
 
-bench: ## benchmarks
+bench: ## benchmarks beside their raw limits; docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## every fuzz test for FUZZTIME (30s)

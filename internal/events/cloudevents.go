@@ -38,9 +38,12 @@ const (
 // printable ASCII without space, quote and percent sign, so that they mean the
 // same to a reader who percent-decodes and to one who does not.
 func encode(e Event, source string) (nats.Header, []byte, error) {
-	body, err := json.Marshal(e.Data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encode %s: %w", e.Type, err)
+	body := e.body
+	if body == nil {
+		var err error
+		if body, err = json.Marshal(e.Data); err != nil {
+			return nil, nil, fmt.Errorf("encode %s: %w", e.Type, err)
+		}
 	}
 	for _, at := range []time.Time{e.Time, e.Recorded} {
 		if at.IsZero() || at.UTC().Year() < 0 || at.UTC().Year() > 9999 {

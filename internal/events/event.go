@@ -135,6 +135,10 @@ type Event struct {
 	TraceParent   string    // W3C trace context of the look that wrote it, if it was traced
 
 	Data Data
+
+	// body is Data as JSON, once the event is numbered: the id is a hash of it,
+	// and what is written must be what was hashed.
+	body []byte
 }
 
 // Tokens returns the CloudEvents subject: the tokens of whom the event is
@@ -183,29 +187,29 @@ func NewBook(incarnation string) Book {
 // crash finds the same change under the same id.
 func (b *Book) enter(e *Event, subject string) error {
 	e.Sequence = b.Sequences[e.key()] + 1
-	id, err := eventID(b.Incarnation, subject, e.Sequence, e.Data)
-	if err != nil {
-		return fmt.Errorf("number %s: %w", e.Type, err)
+	if err := e.stamp(b.Incarnation, subject); err != nil {
+		return err
 	}
-	e.ID = id
 	b.Sequences[e.key()] = e.Sequence
 	b.Latest[e.key()] = e.ID
 	return nil
 }
 
-func eventID(incarnation, subject string, sequence uint64, data Data) (string, error) {
-	body, err := json.Marshal(data)
+// stamp gives a numbered event its id.
+func (e *Event) stamp(incarnation, subject string) error {
+	body, err := json.Marshal(e.Data)
 	if err != nil {
-		return "", err
+		return fmt.Errorf("number %s: %w", e.Type, err)
 	}
 	h := sha256.New()
 	for _, part := range []string{incarnation, subject} {
 		_, _ = h.Write([]byte(part))
 		_, _ = h.Write([]byte{0})
 	}
-	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, sequence))
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, e.Sequence))
 	_, _ = h.Write(body)
-	return base32lower(h.Sum(nil)[:16]), nil
+	e.ID, e.body = base32lower(h.Sum(nil)[:16]), body
+	return nil
 }
 
 func base32lower(b []byte) string {

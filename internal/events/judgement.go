@@ -53,9 +53,8 @@ func (l *Log) Judge(ctx context.Context, last Judgement, e Event, now time.Time)
 		e.Time = now
 	}
 	e.CausationID = last.Event.ID
-	var err error
-	if e.ID, err = eventID("", subject, e.Sequence, e.Data); err != nil {
-		return Judgement{}, fmt.Errorf("number %s: %w", e.Type, err)
+	if err := e.stamp("", subject); err != nil {
+		return Judgement{}, err
 	}
 	h, body, err := encode(e, l.source)
 	if err != nil {

@@ -79,11 +79,9 @@ func (t *Transaction) compose(s Subjects, book *Book, told []Event, head Event, 
 	delete(book.Latest, key)
 	book.Sequences[key]++
 	head.Sequence = book.Sequences[key]
-	id, err := eventID(book.Incarnation, s.Of(head), head.Sequence, head.Data)
-	if err != nil {
-		return fmt.Errorf("number %s: %w", head.Type, err)
+	if err := head.stamp(book.Incarnation, s.Of(head)); err != nil {
+		return err
 	}
-	head.ID = id
 	head.CausationID = cmp.Or(firstCause(t.events), previous)
 	t.head = head
 	return nil
