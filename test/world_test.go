@@ -28,6 +28,7 @@ import (
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/natstest"
+	"github.com/smartconnect/connector/internal/replay"
 	"github.com/smartconnect/connector/internal/secret"
 	"github.com/smartconnect/connector/internal/simulator"
 	"github.com/smartconnect/connector/internal/topology"
@@ -372,6 +373,12 @@ func (w *world) audit(ctx context.Context) {
 		last[msg.Subject()] = e.Sequence
 	}
 	w.t.Logf("audited %d events on %d subjects", len(ids), len(last))
+	for _, m := range w.sim.Members() {
+		check, err := replay.CheckMember(ctx, w.js, w.log.Subjects(), w.keys.Tokenizer().Member(m.ID))
+		if err != nil || check.Verdict != replay.Same {
+			w.t.Errorf("the events do not add up to the heads: %+v, %v", check, err)
+		}
+	}
 	w.private("subjects and headers", open.String())
 	w.private("logs", w.journals.String())
 }

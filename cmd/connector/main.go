@@ -40,6 +40,7 @@ type cli struct {
 	Silence  silenceCmd  `cmd:"" help:"Hold prompts back for a while."`
 	Storm    stormCmd    `cmd:"" help:"Look at and release a storm: prompts held since too much changed at once."`
 	Explain  explainCmd  `cmd:"" help:"Say why a member is prompted, or is not."`
+	State    stateCmd    `cmd:"" help:"Print what is known and asked of members, or check that the events add up to it."`
 	Topology topologyCmd `cmd:"" help:"Compare and create the streams the connector needs."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 

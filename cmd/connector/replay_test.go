@@ -135,3 +135,37 @@ func TestEventsReplayResumes(t *testing.T) {
 		t.Errorf("%d copies of %d events, want 60 of 60: %s", info.State.Msgs, len(seen), fmt.Sprint(seen))
 	}
 }
+
+func TestState(t *testing.T) {
+	w := newWorld(t, 0)
+	w.observe("a", 1)
+	w.observe("b", 2)
+	code, out, complaints := w.run("", w.at("state")...)
+	if code != exitOK || strings.Count(out, "\n") != 2 {
+		t.Fatalf("code %d\n%s%s", code, out, complaints)
+	}
+	code, out, complaints = w.run("", w.at("state", "--member", "b", "--key-file", w.keyFile)...)
+	var h heads
+	if err := json.Unmarshal([]byte(out), &h); code != exitOK || err != nil || h.Member != w.token("b") || h.Known.MemberID != "b" || h.Asked != nil {
+		t.Errorf("code %d, %v\n%s%s", code, err, out, complaints)
+	}
+	if code, _, complaints = w.run("", w.at("state", "--member", "nobody")...); code != exitFailed || !strings.Contains(complaints, "nothing is known") {
+		t.Errorf("nobody: code %d %s", code, complaints)
+	}
+	if code, _, complaints = w.run("", w.at("state", "--member", "not a token")...); code != exitFailed || !strings.Contains(complaints, "no token") {
+		t.Errorf("no token: code %d %s", code, complaints)
+	}
+
+	// These events tell of a connection that their heads do not have.
+	code, out, complaints = w.run("", w.at("state", "--check")...)
+	if code != exitFailed || strings.Count(out, `"verdict":"differs"`) != 2 || !strings.Contains(out, `"member.connections"`) || !strings.Contains(complaints, "2 differ") {
+		t.Errorf("check: code %d\n%s%s", code, out, complaints)
+	}
+	s, err := w.js.Stream(t.Context(), events.Stream)
+	w.must(err)
+	w.must(s.Purge(t.Context(), jetstream.WithPurgeSubject("sc.v1.connection.>")))
+	code, out, complaints = w.run("", w.at("state", "--check")...)
+	if code != exitOK || strings.Count(out, `"verdict":"not_enough_history"`) != 2 || !strings.Contains(complaints, "2 with too little history") {
+		t.Errorf("check without history: code %d\n%s%s", code, out, complaints)
+	}
+}

@@ -89,6 +89,7 @@ var pure = []string{
 	"internal/events/subject.go",
 	"internal/events/token.go",
 	"internal/judge/tally.go",
+	"internal/replay/fold.go",
 	"internal/replay/plan.go",
 	"internal/poller/diff.go",
 	"internal/poller/schedule.go",
