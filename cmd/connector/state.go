@@ -48,7 +48,7 @@ func (c stateCmd) Run(ctx context.Context, std streams) error {
 	}
 	defer nc.Close()
 	if c.Check {
-		return checkStates(ctx, std, js, log.Subjects(), only)
+		return checkStates(ctx, std, js, log, only)
 	}
 	print := json.NewEncoder(std.out)
 	if only != "" {
@@ -67,44 +67,23 @@ func (c stateCmd) Run(ctx context.Context, std streams) error {
 	}
 	// Agendas first: a member head that is read later knows at least as much.
 	agendas := map[events.MemberToken]*events.Agenda{}
-	if err := sweep(ctx, js, log.Subjects(), log.Subjects().Agendas(), func(m events.MemberToken, a *events.Agenda) error {
-		agendas[m] = a
+	if err := log.Agendas(ctx, func(m events.MemberToken, a events.Head[events.Agenda]) error {
+		agendas[m] = a.Snapshot
 		return nil
 	}); err != nil {
 		return err
 	}
-	return sweep(ctx, js, log.Subjects(), log.Subjects().Members(), func(m events.MemberToken, known *events.Member) error {
-		return print.Encode(heads{m, known, agendas[m]})
+	return log.Members(ctx, func(m events.MemberToken, known events.Head[events.Member]) error {
+		return print.Encode(heads{m, known.Snapshot, agendas[m]})
 	})
 }
 
-// sweep reads the heads of one kind of all members, without tombstones.
-func sweep[T any](ctx context.Context, js jetstream.JetStream, s events.Subjects, filter string, each func(events.MemberToken, *T) error) error {
-	for msg, err := range lastPerSubject(ctx, js, filter) {
-		if err != nil {
-			return err
-		}
-		_, m, _ := s.Parse(msg.Subject())
-		head, err := events.HeadOf[T](msg.Headers(), msg.Data(), 0)
-		if err != nil {
-			return fmt.Errorf("read a head of %s: %w", m, err)
-		}
-		if head.Snapshot == nil {
-			continue
-		}
-		if err := each(m, head.Snapshot); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // checkStates prints a check a line, and fails if events do not add up.
-func checkStates(ctx context.Context, std streams, js jetstream.JetStream, s events.Subjects, only events.MemberToken) error {
+func checkStates(ctx context.Context, std streams, js jetstream.JetStream, log *events.Log, only events.MemberToken) error {
 	var tokens []events.MemberToken
 	if only != "" {
 		tokens = append(tokens, only)
-	} else if err := sweep(ctx, js, s, s.Members(), func(m events.MemberToken, _ *events.Member) error {
+	} else if err := log.Members(ctx, func(m events.MemberToken, _ events.Head[events.Member]) error {
 		tokens = append(tokens, m)
 		return nil
 	}); err != nil {
@@ -112,7 +91,7 @@ func checkStates(ctx context.Context, std streams, js jetstream.JetStream, s eve
 	}
 	print, count := json.NewEncoder(std.out), map[string]int{}
 	for _, m := range tokens {
-		check, err := replay.CheckMember(ctx, js, s, m)
+		check, err := replay.CheckMember(ctx, js, log.Subjects(), m)
 		if err != nil {
 			return err
 		}
