@@ -126,7 +126,8 @@ func (p Pace) tier(s standing, now time.Time) time.Duration {
 // likely reports whether change is likely: a search runs, a break waits for its
 // confirmation, or consent was given and access has not come back.
 func likely(m *events.Member) bool {
-	if m.Task != nil && (m.Task.Status == "ready" || m.Task.Status == "in-progress") {
+	// After consent ended tasks are not read, so the last one says nothing.
+	if m.Task != nil && (m.Task.Status == "ready" || m.Task.Status == "in-progress") && m.Effective() != events.Deny {
 		return true
 	}
 	for _, c := range m.Connections {
