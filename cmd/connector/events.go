@@ -13,7 +13,9 @@ import (
 
 type eventsCmd struct {
 	Tail   eventsTailCmd   `cmd:"" help:"Print events as they are published."`
+	Show   eventsShowCmd   `cmd:"" help:"Find an event by its id and print it."`
 	Replay eventsReplayCmd `cmd:"" help:"Have events read again: copy them elsewhere, or move a durable back."`
+	Emit   eventsEmitCmd   `cmd:"" help:"Publish a made-up event, on a test environment only."`
 }
 
 type eventsTailCmd struct {

@@ -36,6 +36,7 @@ type cli struct {
 	Keygen   keygenCmd   `cmd:"" help:"Make the key file of a deployment."`
 	Members  membersCmd  `cmd:"" help:"Enrol and look at members."`
 	Events   eventsCmd   `cmd:"" help:"Read the stream."`
+	Schema   schemaCmd   `cmd:"" help:"Look at the contract of the events, and hold events to it."`
 	Prompts  promptsCmd  `cmd:"" help:"Look at prompts and act on them."`
 	Silence  silenceCmd  `cmd:"" help:"Hold prompts back for a while."`
 	Storm    stormCmd    `cmd:"" help:"Look at and release a storm: prompts held since too much changed at once."`

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/events"
+)
+
+// showWindow is how many messages are looked at at once.
+const showWindow = 4096
+
+type eventsShowCmd struct {
+	broker  `embed:""`
+	ID      string `arg:"" help:"The event's id, as in ce-id."`
+	Subject string `help:"Look on these subjects only; * and > are understood." placeholder:"SUBJECT"`
+}
+
+// Run finds the event, the newest messages first, and prints it.
+func (c eventsShowCmd) Run(ctx context.Context, std streams) error {
+	nc, js, log, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	filter := c.Subject
+	if filter == "" {
+		filter = log.Subjects().All()
+	}
+	msg, err := findEvent(ctx, js, filter, c.ID, progressOn(std.err))
+	if err != nil {
+		return err
+	}
+	e, err := events.Decode(msg.Header, msg.Data)
+	if err != nil {
+		return fmt.Errorf("show event: it stands at stream sequence %d and cannot be read: %w", msg.Sequence, err)
+	}
+	fmt.Fprintf(std.err, "%s, stream sequence %d, stored %s\n", msg.Subject, msg.Sequence, msg.Time.Local().Format("2006-01-02 15:04:05.000"))
+	enc := json.NewEncoder(std.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(e)
+}
+
+// findEvent returns the newest message of an event. The stream has no index of
+// ids, so windows of it are read from its end to its beginning, headers only.
+func findEvent(ctx context.Context, js jetstream.JetStream, filter, id string, progress func(done, all uint64)) (*jetstream.RawStreamMsg, error) {
+	stream, err := js.Stream(ctx, events.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("read the stream: %w; create it with: connector topology apply", err)
+	}
+	state := stream.CachedInfo().State
+	if state.Msgs == 0 {
+		return nil, errors.New("show event: the stream is empty")
+	}
+	all := state.LastSeq - state.FirstSeq + 1
+	for end := state.LastSeq; end >= state.FirstSeq; {
+		begin := state.FirstSeq
+		if end-begin >= showWindow {
+			begin = end - showWindow + 1
+		}
+		found, err := findInWindow(ctx, js, filter, id, begin, end)
+		if err != nil {
+			return nil, err
+		}
+		if found != 0 {
+			progress(all, all)
+			msg, err := stream.GetMsg(ctx, found)
+			if err != nil {
+				return nil, fmt.Errorf("read the stream: %w", err)
+			}
+			return msg, nil
+		}
+		progress(state.LastSeq-begin+1, all)
+		end = begin - 1
+		if begin == state.FirstSeq {
+			break
+		}
+	}
+	return nil, errors.New("show event: the stream has none of this id; old events of a subject go when new ones come")
+}
+
+// findInWindow returns the last stream sequence from begin to end that has the
+// event, 0 for none.
+func findInWindow(ctx context.Context, js jetstream.JetStream, filter, id string, begin, end uint64) (uint64, error) {
+	consumer, err := js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: begin, HeadersOnly: true,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read the stream: %w", err)
+	}
+	if consumer.CachedInfo().NumPending == 0 {
+		return 0, nil
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(showWindow))
+	if err != nil {
+		return 0, fmt.Errorf("read the stream: %w", err)
+	}
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
+	var found uint64
+	for {
+		msg, err := messages.Next()
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read the stream: %w", err)
+		}
+		at, err := msg.Metadata()
+		if err != nil {
+			return 0, fmt.Errorf("read the stream: %w", err)
+		}
+		if at.Sequence.Stream > end {
+			return found, nil
+		}
+		if v := msg.Headers()["ce-id"]; len(v) > 0 && v[0] == id {
+			found = at.Sequence.Stream
+		}
+		if at.Sequence.Stream == end || at.NumPending == 0 {
+			return found, nil
+		}
+	}
+}
+
+// progressOn returns what tells how far long work is, on a terminal only.
+func progressOn(w io.Writer) func(done, all uint64) {
+	f, ok := w.(*os.File)
+	if !ok {
+		return func(uint64, uint64) {}
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return func(uint64, uint64) {}
+	}
+	return func(done, all uint64) {
+		end := ""
+		if done >= all {
+			end = "\r\033[K" // the result takes the line
+		}
+		fmt.Fprintf(w, "\rlooked at %d of %d messages (%d %%)%s", done, all, done*100/max(all, 1), end)
+	}
+}
