@@ -345,6 +345,9 @@ func tellStory(ctx context.Context, t *testing.T, w *world) []claim {
 			t.Errorf("start again: %q", word)
 		}
 	}
+	if word := ask("prompt.link", map[string]any{"promptId": "nobody.1", "ttl": 60}); word != "not_supported" {
+		t.Errorf("link where links are off: %q", word)
+	}
 	if word := ask("member.poll", map[string]string{"memberId": m.ID}); word != "" {
 		t.Errorf("poll: %s", word)
 	}

@@ -1,19 +1,27 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/smartconnect/connector/internal/acting"
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/topology"
 	"github.com/smartconnect/connector/schemas"
 )
@@ -52,7 +60,7 @@ func TestSchemaListAndShow(t *testing.T) {
 		}
 		listed++
 	}
-	if want := len(events.Types()) + 1 + 7; listed != want {
+	if want := len(events.Types()) + 1 + 9; listed != want {
 		t.Errorf("%d schemas are listed, want %d", listed, want)
 	}
 	if _, out, _ = w.run("", "schema", "list"); !strings.Contains(out, "smartconnect.prompt.opened.v1") || !strings.Contains(out, "TITLE") {
@@ -312,5 +320,107 @@ func TestEventsEmitRefuses(t *testing.T) {
 	w.must(err)
 	if code, _, complaints := w.run("", w.at("events", "emit", "prompt.opened", "--test-environment")...); code != exitFailed || !strings.Contains(complaints, "its subjects are others") {
 		t.Errorf("on a stream of another's making: code %d: %s", code, complaints)
+	}
+}
+
+// The micro service answers on exactly the subjects that have schemas, and what
+// it answers is what they say.
+func TestServiceHasSchemas(t *testing.T) {
+	w := newWorld(t, 1)
+	w.enrol()
+	w.serve(nil)
+	reply, err := w.nc.RequestWithContext(t.Context(), "$SRV.INFO.smartconnect-connector", nil)
+	w.must(err)
+	var info struct {
+		Endpoints []struct {
+			Subject string `json:"subject"`
+			Queue   string `json:"queue_group"`
+		} `json:"endpoints"`
+	}
+	w.must(json.Unmarshal(reply.Data, &info))
+	served := map[string]bool{}
+	for _, e := range info.Endpoints {
+		served[e.Subject] = true
+		if e.Queue != "q" {
+			t.Errorf("%s has the queue %s, schemas/asyncapi.yaml says q", e.Subject, e.Queue)
+		}
+		if _, err := schemaText(e.Subject + ".request"); err != nil {
+			t.Error(err)
+		}
+		if _, err := schemaText(e.Subject + ".reply"); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range schemaNames() {
+		if subject, ok := strings.CutSuffix(name, ".request"); ok && !served[subject] {
+			t.Errorf("nobody answers %s", subject)
+		}
+	}
+	check, err := newChecker(false)
+	w.must(err)
+	m := w.sim.Members()[0]
+	// Until somebody has the lease of the shard, a poll is refused.
+	w.until("polled", func() bool { return w.known(m.ID).MemberID != "" })
+	for subject, request := range map[string]any{
+		"member.enrol": enrolment{ID: m.ID, RefreshToken: m.RefreshToken},
+		"member.poll":  map[string]string{"memberId": m.ID},
+	} {
+		body, err := json.Marshal(request)
+		w.must(err)
+		reply, err := w.nc.RequestWithContext(t.Context(), servicePrefix+"."+subject, body)
+		w.must(err)
+		if word := reply.Header.Get(micro.ErrorCodeHeader); word != "" {
+			t.Errorf("%s is refused: %s", subject, word)
+			continue
+		}
+		for way, raw := range map[string][]byte{"request": body, "reply": reply.Data} {
+			v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+			w.must(err)
+			if faults := check.against(servicePrefix+"."+subject+"."+way, "", v); len(faults) > 0 {
+				t.Errorf("%s of %s: %v", way, subject, faults)
+			}
+		}
+	}
+	// What is sent as Go types has the fields of the schemas, and no others.
+	for name, typ := range map[string]reflect.Type{
+		"prompt.start.request": reflect.TypeFor[reconnect.StartRequest](), "prompt.start.reply": reflect.TypeFor[reconnect.Started](),
+		"prompt.link.request": reflect.TypeFor[acting.LinkRequest](), "prompt.link.reply": reflect.TypeFor[acting.Link](),
+		"member.enrol.request": reflect.TypeFor[enrolment](),
+	} {
+		raw, err := schemaText(servicePrefix + "." + name)
+		w.must(err)
+		var schema struct {
+			Properties map[string]any `json:"properties"`
+			Required   []string       `json:"required"`
+		}
+		w.must(json.Unmarshal(raw, &schema))
+		var fields, always []string
+		for f := range typ.Fields() {
+			field, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			fields = append(fields, field)
+			if options == "" {
+				always = append(always, field)
+			}
+		}
+		slices.Sort(fields)
+		if said := slices.Sorted(maps.Keys(schema.Properties)); !slices.Equal(said, fields) {
+			t.Errorf("%s: the schema has %q, Go %q", name, said, fields)
+		}
+		slices.Sort(always)
+		slices.Sort(schema.Required)
+		if !slices.Equal(schema.Required, always) {
+			t.Errorf("%s: the schema requires %q, Go always has %q", name, schema.Required, always)
+		}
+	}
+	// And so have refusals the words.
+	raw, err := schemaText("sc.svc.v1.refusal")
+	w.must(err)
+	for _, word := range []reconnect.Refusal{
+		reconnect.BadRequest, reconnect.NotFound, reconnect.StalePrompt, reconnect.ConsentEnded, reconnect.NotSupported,
+		reconnect.ReconnectInApp, reconnect.IdentityRequired, reconnect.TooMany, reconnect.Upstream,
+	} {
+		if !strings.Contains(string(raw), `"`+string(word)+`"`) {
+			t.Errorf("the schema of refusals does not know %s", word)
+		}
 	}
 }
