@@ -334,6 +334,9 @@ func tellStory(ctx context.Context, t *testing.T, w *world) []claim {
 		agenda, err := w.log.Agenda(ctx, member)
 		must(err)
 		prompt := agenda.Snapshot.Prompts[0].PromptID
+		if word := ask("prompt.ack", map[string]any{"promptId": prompt, "memberId": m.ID, "snoozeSeconds": 3600}); word != "" {
+			t.Errorf("snooze %s: %s", integration, word)
+		}
 		if word := ask("prompt.start", map[string]string{"promptId": prompt, "memberId": m.ID}); word != "" {
 			t.Errorf("start %s: %s", integration, word)
 		}

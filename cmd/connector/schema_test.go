@@ -60,7 +60,7 @@ func TestSchemaListAndShow(t *testing.T) {
 		}
 		listed++
 	}
-	if want := len(events.Types()) + 1 + 9; listed != want {
+	if want := len(events.Types()) + 1 + 13; listed != want {
 		t.Errorf("%d schemas are listed, want %d", listed, want)
 	}
 	if _, out, _ = w.run("", "schema", "list"); !strings.Contains(out, "smartconnect.prompt.opened.v1") || !strings.Contains(out, "TITLE") {
@@ -385,6 +385,7 @@ func TestServiceHasSchemas(t *testing.T) {
 	for name, typ := range map[string]reflect.Type{
 		"prompt.start.request": reflect.TypeFor[reconnect.StartRequest](), "prompt.start.reply": reflect.TypeFor[reconnect.Started](),
 		"prompt.link.request": reflect.TypeFor[acting.LinkRequest](), "prompt.link.reply": reflect.TypeFor[acting.Link](),
+		"prompt.ack.request": reflect.TypeFor[reconnect.AckRequest](), "prompt.release.request": reflect.TypeFor[reconnect.ReleaseRequest](),
 		"member.enrol.request": reflect.TypeFor[enrolment](),
 	} {
 		raw, err := schemaText(servicePrefix + "." + name)
