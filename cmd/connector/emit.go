@@ -177,11 +177,7 @@ func withData(e events.Event, data map[string]any) (events.Event, error) {
 	if raw, err = json.Marshal(envelope); err != nil {
 		return e, fmt.Errorf("emit: %w", err)
 	}
-	check, err := newChecker(false)
-	if err != nil {
-		return e, err
-	}
-	if faults := check.event(raw); len(faults) > 0 {
+	if faults := newChecker(false).event(raw); len(faults) > 0 {
 		return e, fmt.Errorf("emit: that is no %s: %s", e.Type, strings.Join(faults, "; "))
 	}
 	var read events.Event

@@ -149,10 +149,7 @@ func (c schemaValidateCmd) Run(_ context.Context, std streams) error {
 		defer f.Close()
 		in, name = f, c.File
 	}
-	check, err := newChecker(c.ForReaders)
-	if err != nil {
-		return err
-	}
+	check := newChecker(c.ForReaders)
 	seen, bad := 0, 0
 	for v, err := range jsonValues(in) {
 		if err != nil {
@@ -173,7 +170,7 @@ func (c schemaValidateCmd) Run(_ context.Context, std streams) error {
 	case bad > 0:
 		return fmt.Errorf("validate: %d of %d events are not valid", bad, seen)
 	}
-	_, err = fmt.Fprintf(std.out, "%d events are valid.\n", seen)
+	_, err := fmt.Fprintf(std.out, "%d events are valid.\n", seen)
 	return err
 }
 
@@ -236,28 +233,41 @@ func (l *lineEnds) line(offset int64) int {
 }
 
 // A checker holds events to the schemas.
-type checker struct{ compiler *jsonschema.Compiler }
+type checker struct {
+	forReaders bool
+	compiled   map[string]*jsonschema.Schema // by name, as they are needed
+}
 
-func newChecker(forReaders bool) (checker, error) {
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	for _, name := range schemaNames() {
-		raw, err := schemaText(name)
-		if err == nil && forReaders {
-			raw, err = schemas.ForReaders(raw)
-		}
-		if err != nil {
-			return checker{}, err
-		}
-		schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-		if err == nil {
-			err = c.AddResource(name+".json", schema)
-		}
-		if err != nil {
-			return checker{}, fmt.Errorf("schema %s: %w", name, err)
-		}
+func newChecker(forReaders bool) checker {
+	return checker{forReaders, map[string]*jsonschema.Schema{}}
+}
+
+func (c checker) schema(name string) (*jsonschema.Schema, error) {
+	if s, ok := c.compiled[name]; ok {
+		return s, nil
 	}
-	return checker{c}, nil
+	raw, err := schemaText(name)
+	if err == nil && c.forReaders {
+		raw, err = schemas.ForReaders(raw)
+	}
+	if err != nil {
+		return nil, err
+	}
+	text, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	if err := compiler.AddResource(name+".json", text); err != nil {
+		return nil, err
+	}
+	s, err := compiler.Compile(name + ".json")
+	if err != nil {
+		return nil, err
+	}
+	c.compiled[name] = s
+	return s, nil
 }
 
 // event returns what is wrong with an event in CloudEvents' JSON format.
@@ -283,7 +293,7 @@ func (c checker) event(raw []byte) []string {
 }
 
 func (c checker) against(name, at string, v any) []string {
-	schema, err := c.compiler.Compile(name + ".json")
+	schema, err := c.schema(name)
 	if err != nil {
 		return []string{fmt.Sprintf("the schema of %s cannot be used", name)}
 	}

@@ -169,8 +169,8 @@ func TestEventsShow(t *testing.T) {
 	ids := map[int]string{}
 	var e events.Event
 	w.must(json.Unmarshal([]byte(fixture(t, events.TaskBaseline)), &e))
-	// Three windows; a subject keeps 64 messages, so many members have some.
-	const count = 2*showWindow + 100
+	// A subject keeps 64 messages, so many members have some.
+	const window, count = 100, 250
 	for n := range count {
 		e.Member, e.Sequence = w.token(fmt.Sprint(n/50)), uint64(n%50+1)
 		msg, err := events.TestMessage(e)
@@ -185,9 +185,29 @@ func TestEventsShow(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("not published")
 	}
-	// A message that is no event does not stop the search.
-	w.must(w.nc.Publish("sc.v1.task.none", []byte("noise")))
-	for _, n := range []int{0, 1, showWindow - 1, showWindow, count / 2, count - 1} {
+	// A message that is no event does not stop the search, nor does one that is
+	// gone.
+	_, err := w.js.Publish(t.Context(), "sc.v1.task.none", []byte("noise"))
+	w.must(err)
+	s, err := w.js.Stream(t.Context(), events.Stream)
+	w.must(err)
+	w.must(s.DeleteMsg(t.Context(), 120))
+	for n := range count {
+		if n == 119 {
+			continue // deleted
+		}
+		var last, whole uint64
+		msg, err := findEvent(t.Context(), w.js, w.log.Subjects().All(), ids[n], window, func(done, all uint64) {
+			if done < last {
+				t.Errorf("event %d: looked at %d after %d", n, done, last)
+			}
+			last, whole = done, all
+		})
+		if err != nil || msg.Sequence != uint64(n+1) || last != whole {
+			t.Errorf("event %d: %v, looked at %d of %d", n, err, last, whole)
+		}
+	}
+	for _, n := range []int{0, count / 2, count - 1} {
 		code, out, complaints := w.run("", w.at("events", "show", ids[n])...)
 		var found events.Event
 		if err := json.Unmarshal([]byte(out), &found); code != exitOK || err != nil || found.ID != ids[n] {
@@ -356,8 +376,7 @@ func TestServiceHasSchemas(t *testing.T) {
 			t.Errorf("nobody answers %s", subject)
 		}
 	}
-	check, err := newChecker(false)
-	w.must(err)
+	check := newChecker(false)
 	m := w.sim.Members()[0]
 	// Until somebody has the lease of the shard, a poll is refused.
 	w.until("polled", func() bool { return w.known(m.ID).MemberID != "" })

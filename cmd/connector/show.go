@@ -33,7 +33,7 @@ func (c eventsShowCmd) Run(ctx context.Context, std streams) error {
 	if filter == "" {
 		filter = log.Subjects().All()
 	}
-	msg, err := findEvent(ctx, js, filter, c.ID, progressOn(std.err))
+	msg, err := findEvent(ctx, js, filter, c.ID, showWindow, progressOn(std.err))
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (c eventsShowCmd) Run(ctx context.Context, std streams) error {
 
 // findEvent returns the newest message of an event. The stream has no index of
 // ids, so windows of it are read from its end to its beginning, headers only.
-func findEvent(ctx context.Context, js jetstream.JetStream, filter, id string, progress func(done, all uint64)) (*jetstream.RawStreamMsg, error) {
+func findEvent(ctx context.Context, js jetstream.JetStream, filter, id string, window uint64, progress func(done, all uint64)) (*jetstream.RawStreamMsg, error) {
 	stream, err := js.Stream(ctx, events.Stream)
 	if err != nil {
 		return nil, fmt.Errorf("read the stream: %w; create it with: connector topology apply", err)
@@ -61,8 +61,8 @@ func findEvent(ctx context.Context, js jetstream.JetStream, filter, id string, p
 	all := state.LastSeq - state.FirstSeq + 1
 	for end := state.LastSeq; end >= state.FirstSeq; {
 		begin := state.FirstSeq
-		if end-begin >= showWindow {
-			begin = end - showWindow + 1
+		if end-begin >= window {
+			begin = end - window + 1
 		}
 		found, err := findInWindow(ctx, js, filter, id, begin, end)
 		if err != nil {
