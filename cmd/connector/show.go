@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/schollz/progressbar/v3"
 
 	"github.com/smartconnect/connector/internal/events"
 )
@@ -130,18 +131,13 @@ func findInWindow(ctx context.Context, js jetstream.JetStream, filter, id string
 
 // progressOn returns what tells how far long work is, on a terminal only.
 func progressOn(w io.Writer) func(done, all uint64) {
-	f, ok := w.(*os.File)
-	if !ok {
+	if !watched(w) {
 		return func(uint64, uint64) {}
 	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return func(uint64, uint64) {}
-	}
+	bar := progressbar.NewOptions64(0, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription("looking"),
+		progressbar.OptionShowCount(), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 	return func(done, all uint64) {
-		end := ""
-		if done >= all {
-			end = "\r\033[K" // the result takes the line
-		}
-		fmt.Fprintf(w, "\rlooked at %d of %d messages (%d %%)%s", done, all, done*100/max(all, 1), end)
+		bar.ChangeMax64(int64(min(all, 1<<62)))
+		_ = bar.Set64(int64(min(done, 1<<62))) // a bar that cannot be drawn is no reason to stop
 	}
 }
