@@ -52,9 +52,8 @@ func (e *Event) UnmarshalJSON(raw []byte) error {
 func TestMessage(e Event) (*nats.Msg, error) {
 	e.Source = TestSource
 	subject := Subjects{TestPrefix}.Of(e)
-	var err error
-	if e.ID, err = eventID(testIncarnation, subject, e.Sequence, e.Data); err != nil {
-		return nil, fmt.Errorf("number %s: %w", e.Type, err)
+	if err := e.stamp(testIncarnation, subject); err != nil {
+		return nil, err
 	}
 	header, body, err := encode(e, TestSource)
 	if err != nil {
