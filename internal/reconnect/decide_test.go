@@ -53,9 +53,9 @@ func written(t testing.TB, d Decision) ([]events.Event, *events.Agenda) {
 }
 
 // look decides, writes, and holds that deciding again changes nothing.
-func look(t testing.TB, p Policy, m *events.Member, a *events.Agenda, h Held, now time.Time) ([]events.Event, *events.Agenda, Decision) {
+func look(t testing.TB, p Policy, m *events.Member, a *events.Agenda, h Held, now time.Time, notes ...Note) ([]events.Event, *events.Agenda, Decision) {
 	t.Helper()
-	d := p.decide(m, a, h, now)
+	d := p.decide(m, a, h, now, notes...)
 	if !d.NextLook.IsZero() && !d.NextLook.After(now) {
 		t.Fatalf("at %s: next look at %s", now, d.NextLook)
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +50,7 @@ type story struct {
 	policy Policy
 	agenda *events.Agenda
 	held   Held
+	notes  []Note // to be taken at the next look
 	now    time.Time
 	out    bytes.Buffer
 }
@@ -92,62 +92,128 @@ func (s *story) dueUntil(t *testing.T, until time.Time) {
 	s.now = until
 }
 
-// happen changes the member's head as the poller would: "c1 is EXPIRED",
-// "c1 type DIRECT_IAS", "c1 category BASIC", "c1 sync DELETING", "c1 removed",
-// "confirmed", "consent permit", "blind", "seeing", "hold storm", "release",
-// "c1 acknowledged", "c1 pass 5h", "look".
+// happen is one thing that the story tells. What the poller finds: "c1 is
+// EXPIRED", "c1 type DIRECT_IAS", "c1 category BASIC", "c1 sync DELETING",
+// "c1 removed", "confirmed", "consent permit", "lost reauthenticate", "seeing".
+// What is judged over all members: "hold storm", "hold silence", "c1 degraded",
+// "c1 muted", and "ended" for all of it. What operators and members want:
+// "release" for all, "c1 released", "c1 acknowledged", "c1 snoozed 48h", "c1
+// refused verify_identity". Else: "policy group 2m", "policy activate EXPIRED",
+// "c1 pass 5h", "look".
 func (s *story) happen(t *testing.T, words []string) {
 	t.Helper()
-	if len(words) == 1 {
-		words = append(words, "")
-	}
-	switch first, second := words[0], words[1]; {
-	case first == "look":
-	case first == "confirmed":
+	words = append(words, "", "")
+	first, second, third := words[0], words[1], words[2]
+	c := events.ConnectionToken(first)
+	only := map[events.ConnectionToken]bool{c: true}
+	switch first {
+	case "look":
+		return
+	case "confirmed":
 		s.confirmed(s.now)
-	case first == "consent":
+		return
+	case "consent":
 		s.consent(events.Provision(second), s.now)
-	case first == "blind":
-		s.member.Observation.LostSince = s.now
-	case first == "seeing":
-		s.member.Observation.LostSince = time.Time{}
-	case first == "hold":
-		s.held.Storm = true
-	case first == "release":
+		return
+	case "lost":
+		s.member.Observation.LostSince, s.member.Observation.Reason = s.now, second
+		return
+	case "seeing":
+		s.member.Observation.LostSince, s.member.Observation.Reason = time.Time{}, ""
+		return
+	case "hold":
+		s.held.Storm, s.held.Silenced = second == "storm", second == "silence"
+		return
+	case "ended":
+		s.held = Held{}
+		return
+	case "release":
 		s.held = Held{Released: true}
-	case second == "is":
-		s.status(events.ConnectionToken(first), events.Status(strings.TrimSuffix(words[2], "null")), s.now)
-	case second == "type":
-		s.find(events.ConnectionToken(first)).State.IntegrationType = events.IntegrationType(strings.TrimSuffix(words[2], "null"))
-	case second == "category":
-		s.find(events.ConnectionToken(first)).State.Category = words[2]
-	case second == "sync":
-		s.find(events.ConnectionToken(first)).State.SyncStatus = words[2]
-	case second == "pass": // time in which nobody looks
-		d, err := time.ParseDuration(words[2])
-		if err != nil {
-			t.Fatalf("%q: %v", words, err)
-		}
-		s.now = s.now.Add(d)
-	case second == "removed":
-		s.find(events.ConnectionToken(first)).RemovedAt = s.now
-	case second == "acknowledged":
-		i := slices.IndexFunc(s.agenda.Asked, func(a events.Asked) bool { return string(a.Connection) == first })
-		s.agenda.Asked[i].AcknowledgedAt = s.now
+		return
+	case "policy":
+		s.agree(t, second, third)
+		return
+	}
+	switch second {
+	case "is":
+		s.status(c, events.Status(strings.TrimSuffix(third, "null")), s.now)
+	case "type":
+		s.find(c).State.IntegrationType = events.IntegrationType(strings.TrimSuffix(third, "null"))
+	case "category":
+		s.find(c).State.Category = third
+	case "sync":
+		s.find(c).State.SyncStatus = third
+	case "pass": // time in which nobody looks
+		s.now = s.now.Add(duration(t, third))
+	case "removed":
+		s.find(c).RemovedAt = s.now
+	case "degraded":
+		s.held.Degraded = only
+	case "muted":
+		s.held.Muted = only
+	case "released":
+		s.notes = append(s.notes, Note{Kind: Release, Connection: c})
+	case "acknowledged":
+		s.notes = append(s.notes, Note{Kind: Acknowledge, Connection: c, PromptID: s.open(c)})
+	case "snoozed":
+		s.notes = append(s.notes, Note{Kind: Snooze, Connection: c, PromptID: s.open(c), For: duration(t, third)})
+	case "refused":
+		s.notes = append(s.notes, Note{Kind: Instead, Connection: c, PromptID: s.open(c), Action: events.Action(third)})
 	default:
 		t.Fatalf("nobody knows what %q means", words)
 	}
 }
 
+// agree changes the policy that holds from now on.
+func (s *story) agree(t *testing.T, what, value string) {
+	t.Helper()
+	switch what {
+	case "group":
+		s.policy.Group = duration(t, value)
+	case "activate":
+		s.policy.DirectAuto = append(s.policy.DirectAuto, events.Status(value))
+	default:
+		t.Fatalf("nobody knows the policy %q", what)
+	}
+	if err := s.policy.validate(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open returns the open prompt of a connection.
+func (s *story) open(c events.ConnectionToken) string {
+	for _, a := range s.agenda.Asked {
+		if a.Connection == c {
+			return promptID(a)
+		}
+	}
+	return ""
+}
+
+func duration(t *testing.T, s string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 func (s *story) look(t *testing.T) {
 	t.Helper()
-	told, next, d := look(t, s.policy, s.member, s.agenda, s.held, s.now)
-	s.agenda = next
+	told, next, d := look(t, s.policy, s.member, s.agenda, s.held, s.now, s.notes...)
+	s.agenda, s.notes = next, nil
+	if !d.Noted {
+		fmt.Fprintln(&s.out, "  void: nothing to note")
+	}
 	for _, v := range d.Why {
 		fmt.Fprintf(&s.out, "  %s: %s, row %d, %s\n", orAccess(v.Connection), v.Outcome, v.Row, v.Reason)
 	}
 	for _, e := range told {
 		fmt.Fprintf(&s.out, "  = %s\n", describe(e))
+	}
+	for _, c := range d.Activate {
+		fmt.Fprintf(&s.out, "  activate %s\n", c.Token)
 	}
 	if d.Next != nil && !d.NextLook.IsZero() {
 		fmt.Fprintf(&s.out, "  next look at %s\n", hours(d.NextLook.Sub(t0)))
@@ -182,6 +248,10 @@ func describe(e events.Event) string {
 			s += fmt.Sprintf(", reminder %d%s", d.Reminder, pushed(d))
 		case events.PromptWithdrawn:
 			s += ", " + d.Reason
+		case events.PromptAcknowledged:
+			if !d.SnoozedUntil.IsZero() {
+				s += ", snoozed until " + hours(d.SnoozedUntil.Sub(t0))
+			}
 		default:
 		}
 		if d.Downtime != nil {
