@@ -137,8 +137,8 @@ func decode(subject string, seq uint64, h nats.Header, body []byte) (Event, erro
 	if v := attribute(h, "ce-datacontenttype"); v != "" && v != "application/json" {
 		return malformed("ce-datacontenttype is not application/json")
 	}
-	for name, v := range map[string]string{"ce-id": e.ID, "ce-type": string(e.Type), "ce-source": e.Source} {
-		if v == "" {
+	for _, name := range []string{"ce-id", "ce-type", "ce-source"} {
+		if attribute(h, name) == "" {
 			return malformed("no %s", name)
 		}
 	}
@@ -146,13 +146,16 @@ func decode(subject string, seq uint64, h nats.Header, body []byte) (Event, erro
 	if e.Sequence, err = strconv.ParseUint(attribute(h, "ce-sequence"), 10, 64); err != nil || e.Sequence == 0 {
 		return malformed("ce-sequence is no positive decimal number")
 	}
-	for name, at := range map[string]*time.Time{"ce-time": &e.Time, "ce-recordedtime": &e.Recorded, "ce-expirytime": &e.Expires} {
-		v := attribute(h, name)
-		if v == "" && name == "ce-expirytime" {
+	for _, t := range []struct {
+		name string
+		at   *time.Time
+	}{{"ce-time", &e.Time}, {"ce-recordedtime", &e.Recorded}, {"ce-expirytime", &e.Expires}} {
+		v := attribute(h, t.name)
+		if v == "" && t.at == &e.Expires {
 			continue
 		}
-		if *at, err = time.Parse(time.RFC3339Nano, v); err != nil {
-			return malformed("%s is no RFC 3339 time", name)
+		if *t.at, err = time.Parse(time.RFC3339Nano, v); err != nil {
+			return malformed("%s is no RFC 3339 time", t.name)
 		}
 	}
 	first, second, _ := strings.Cut(attribute(h, "ce-subject"), ".")

@@ -244,8 +244,12 @@ func (r *runner) run(ctx context.Context, messages jetstream.MessagesContext, re
 	work := context.WithoutCancel(ctx) // a stop must not abort the message in hand
 	var workers sync.WaitGroup
 	lanes := make([]chan jetstream.Msg, r.Workers)
+	queued := 0 // what waits for its worker is silent to the broker
+	if r.ordered {
+		queued = 64 // but here it expects to hear nothing
+	}
 	for i := range lanes {
-		lanes[i] = make(chan jetstream.Msg)
+		lanes[i] = make(chan jetstream.Msg, queued)
 		workers.Go(func() {
 			l := &lane{trying: map[string]*trial{}}
 			for m := range lanes[i] {
@@ -301,6 +305,9 @@ func (r *runner) deliver(ctx, work context.Context, l *lane, m jetstream.Msg) {
 	}
 	in := message{m.Subject(), meta.Sequence.Stream, m.Headers(), m.Data()}
 	if r.ordered {
+		if ctx.Err() != nil {
+			return // it waited for its worker and is not begun any more
+		}
 		for v := r.settle(work, l, in); v.later(); v = r.settle(work, l, in) {
 			select {
 			case <-time.After(v.delay):
