@@ -89,13 +89,17 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 		return err
 	}
 
+	// The simulated b.well outlives the connector, as the real one would.
+	upstream, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	g, ctx := errgroup.WithContext(ctx)
 	at := make(chan net.Addr, 1)
-	g.Go(func() error { return console.Serve(ctx, c.SimListen, sim.Handler(), func(a net.Addr) { at <- a }) })
+	g.Go(func() error { return console.Serve(upstream, c.SimListen, sim.Handler(), func(a net.Addr) { at <- a }) })
 	var simAt net.Addr
 	select {
 	case simAt = <-at:
 	case <-ctx.Done():
+		end()
 		return g.Wait()
 	}
 	fmt.Fprintf(std.out, "NATS %s · b.well (simulated) http://%s · http://%s/metrics · key file %s\nCtrl-C ends it.\n\n",
@@ -107,6 +111,7 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	}
 	links := linkFlags{Links: loopback(c.HTTPListen) && !strings.HasSuffix(c.HTTPListen, ":0"), LinksBaseURL: "http://" + c.HTTPListen, LinksMaxTTL: 24 * time.Hour}
 	g.Go(func() error {
+		defer end()
 		return service{
 			nc: nc, js: js, log: log, keys: keys, bwell: "http://" + simAt.String(), clientKey: secret.New("c2ltdWxhdGVk"),
 			httpListen: c.HTTPListen, links: links, fast: c.Fast, rate: 10, replica: "dev",
