@@ -18,9 +18,10 @@ test: ## all tests under the race detector; without Docker or Chromium some skip
 	@docker info >/dev/null 2>&1 || echo 'NO DOCKER ENGINE: the container tests were skipped' >&2
 	@[ -n "$$CHROME_BIN" ] || command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo 'NO CHROMIUM: the browser test was skipped' >&2
 
-long: ## the long forms of the kill tests and of the race on three servers
+long: ## the long forms of the kill tests, of the race on three servers and of the decider's model
 	@$(GO) test -list Kill ./test/... | grep -q '^Test' || { echo 'there is no kill test in ./test' >&2; exit 1; }
 	CONNECTOR_TEST=long $(GO) test -race -count=1 -timeout 25m -run 'Kill|ThreeServers' ./test/... ./internal/events
+	CONNECTOR_TEST=long $(GO) test -count=1 -timeout 25m -v -run '^TestModel$$' ./internal/reconnect # no goroutines: nothing to race
 
 lint: ## golangci-lint as .golangci.yml says
 	$(LINT) run --allow-parallel-runners ./...

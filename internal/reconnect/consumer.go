@@ -190,7 +190,8 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 	if asked.Snapshot != nil && asked.Snapshot.Incarnation != known.Snapshot.Incarnation {
 		asked.Snapshot = nil
 	}
-	d := c.Policy.decide(known.Snapshot, asked.Snapshot, c.Held(known.Snapshot, now), now, notes...)
+	held := c.Held(known.Snapshot, now)
+	d := c.Policy.decide(known.Snapshot, asked.Snapshot, held, now, notes...)
 	if !d.Noted {
 		return false, errVoid
 	}
@@ -218,6 +219,13 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 		// member is asked if the connection is still broken after a while.
 		if err := c.Activate(ctx, m, conn); err != nil {
 			log.Warn().Err(err).Str("member", string(m)).Str("connection", string(conn.Token)).Msg("not activated; the member will be asked")
+		}
+	}
+	if !held.same(c.Held(known.Snapshot, now)) {
+		// What held this back has ended, and the look for its end may have come
+		// before this was stored: it knew nothing of what was noted here.
+		if _, err := c.lookTimely(ctx, m, events.Head[events.Member]{}); err != nil {
+			log.Warn().Err(err).Str("member", string(m)).Msg("not looked at again after a hold changed")
 		}
 	}
 	return true, nil

@@ -152,3 +152,42 @@ func TestRetryDelayNeverExceedsCap(t *testing.T) {
 		}
 	}
 }
+
+// What was noted while a hold ended is looked at once more: the look for the
+// end of the hold may have come before the note was stored.
+func TestNoteWhileAHoldEnds(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l, js := natstest.Log(t)
+	durable, err := js.Consumer(ctx, topology.Events, topology.Decider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var held []Held // the next answers; then nothing is held
+	c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: atOnce(), Held: func(*events.Member, time.Time) Held {
+		if len(held) == 0 {
+			return Held{}
+		}
+		next := held[0]
+		held = held[1:]
+		return next
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fact(ctx, t, l, "m", events.Expired, time.Now())
+	if wrote, err := c.lookTimely(ctx, "m", events.Head[events.Member]{}); err != nil || !wrote {
+		t.Fatalf("wrote %t, %v", wrote, err)
+	}
+	held = []Held{{Storm: true}}
+	if err := c.Note(ctx, "m", Note{Kind: Snooze, Connection: "c", PromptID: "c.1", For: 2 * day}); err != nil {
+		t.Fatal(err)
+	}
+	asked, err := l.Agenda(ctx, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := asked.Snapshot; !a.NextLook.Equal(a.Prompts[0].SnoozedUntil) {
+		t.Errorf("snoozed until %s, next look at %s", a.Prompts[0].SnoozedUntil, a.NextLook)
+	}
+}

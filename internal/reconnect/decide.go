@@ -34,6 +34,13 @@ type Held struct {
 	Released bool
 }
 
+// same reports whether h and other hold the same back.
+func (h Held) same(other Held) bool {
+	return h.Forgotten == other.Forgotten && h.Blind == other.Blind && h.Storm == other.Storm &&
+		h.Silenced == other.Silenced && h.Released == other.Released &&
+		maps.Equal(h.Degraded, other.Degraded) && maps.Equal(h.Muted, other.Muted)
+}
+
 // A Decision is what to write, when to look again, and why.
 type Decision struct {
 	// Events tell what is asked from now on. Their member, sequence and id are

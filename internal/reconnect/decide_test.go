@@ -89,9 +89,9 @@ func one(s events.ConnectionState, consent events.Provision) *events.Member {
 	return m
 }
 
-// oracle is the table of the design once more, row by row, in other words than
+// tableSays is the table of the design once more, row by row, in other words than
 // judge's: each row says when it fits, and the first that does is taken.
-func oracle(s events.ConnectionState, consent events.Provision, graceOver, confirmed, firstSight bool, held string) (row int, action events.Action, opens bool) {
+func tableSays(s events.ConnectionState, consent events.Provision, graceOver, confirmed, firstSight bool, held string) (row int, action events.Action, opens bool) {
 	in := func(list ...events.Status) bool { return slices.Contains(list, s.Status) }
 	unknownType := s.IntegrationType == "" || s.IntegrationType == events.Unknown
 	ias := s.IntegrationType == "DIRECT_IAS" || s.IntegrationType == "INDIRECT_IAS"
@@ -167,7 +167,7 @@ func TestTable(t *testing.T) {
 									now = t0.Add(2 * day)
 								}
 								name := fmt.Sprintf("%+v consent=%q hold=%q grace over=%t confirmed=%t first sight=%t", s, consent, hold, graceOver, confirmed, firstSight)
-								row, action, opens := oracle(s, consent, graceOver, confirmed, firstSight, hold)
+								row, action, opens := tableSays(s, consent, graceOver, confirmed, firstSight, hold)
 								seen[row]++
 
 								d := policy.decide(m, nil, held, now)
