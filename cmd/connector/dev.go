@@ -67,7 +67,7 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	}
 	server, err := embednats.Start(embednats.Config{Dir: filepath.Join(dir, "jetstream"), Listen: c.NATSListen})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (the flags --nats-listen, --sim-listen and --http-listen choose other addresses)", err)
 	}
 	defer server.Stop()
 	nc, err := server.Connect(nats.Name("connector dev"))

@@ -3,6 +3,7 @@
 package embednats
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -33,6 +34,14 @@ func Start(c Config) (*Server, error) {
 		if o.Port, err = strconv.Atoi(port); err != nil {
 			return nil, fmt.Errorf("embedded NATS: listen address: the port is no number: %w", err)
 		}
+		// The server would only write to its log that it cannot listen, and try on.
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", c.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("embedded NATS: %w", err)
+		}
+		if err := l.Close(); err != nil {
+			return nil, fmt.Errorf("embedded NATS: %w", err)
+		}
 		if o.Port == 0 {
 			o.Port = server.RANDOM_PORT
 		}
@@ -46,7 +55,7 @@ func Start(c Config) (*Server, error) {
 	if !ns.ReadyForConnections(10 * time.Second) {
 		ns.Shutdown()
 		ns.WaitForShutdown()
-		return nil, errors.New("embedded NATS: not ready after 10 s; is the listen address taken?")
+		return nil, errors.New("embedded NATS: not ready after 10 s")
 	}
 	return &Server{ns}, nil
 }
