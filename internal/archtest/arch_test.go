@@ -46,6 +46,7 @@ var may = map[string][]string{
 	"internal/judge":         {"internal/events", "nats.go", "zerolog"},
 	"internal/acting":        {"internal/events", "internal/reconnect", "nats.go", "x/text", "zerolog"},
 	"internal/simulator":     {"gqlparser", "golang-jwt"},
+	"internal/bridge":        {"internal/events", "internal/replay", "backoff", "nats.go", "standard-webhooks", "yaml", "zerolog"},
 	"internal/replay":        {"internal/events", "internal/topology", "nats.go", "x/time"},
 	"internal/topology":      {"nats.go"},
 	"internal/console":       {"internal/events", "prometheus", "zerolog"},
@@ -61,18 +62,20 @@ var may = map[string][]string{
 }
 
 var library = map[string]string{
-	"backoff":        "github.com/cenkalti/backoff/v4",
-	"golang-jwt":     "github.com/golang-jwt/jwt/v5",
-	"gqlparser":      "github.com/vektah/gqlparser/v2",
-	"moby":           "github.com/moby/moby",
-	"nats-server":    "github.com/nats-io/nats-server/v2",
-	"nats.go":        "github.com/nats-io/nats.go",
-	"prometheus":     "github.com/prometheus/client_golang",
-	"testcontainers": "github.com/testcontainers/testcontainers-go",
-	"x/sync":         "golang.org/x/sync",
-	"x/text":         "golang.org/x/text",
-	"x/time":         "golang.org/x/time",
-	"zerolog":        "github.com/rs/zerolog",
+	"backoff":           "github.com/cenkalti/backoff/v4",
+	"golang-jwt":        "github.com/golang-jwt/jwt/v5",
+	"gqlparser":         "github.com/vektah/gqlparser/v2",
+	"moby":              "github.com/moby/moby",
+	"nats-server":       "github.com/nats-io/nats-server/v2",
+	"nats.go":           "github.com/nats-io/nats.go",
+	"prometheus":        "github.com/prometheus/client_golang",
+	"standard-webhooks": "github.com/standard-webhooks/standard-webhooks/libraries",
+	"testcontainers":    "github.com/testcontainers/testcontainers-go",
+	"x/sync":            "golang.org/x/sync",
+	"x/text":            "golang.org/x/text",
+	"x/time":            "golang.org/x/time",
+	"yaml":              "go.yaml.in/yaml/v3",
+	"zerolog":           "github.com/rs/zerolog",
 }
 
 // apart lists pairs that may not import each other even in tests.
