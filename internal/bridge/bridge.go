@@ -265,9 +265,9 @@ func (e *endpoint) deliver(ctx context.Context, msg jetstream.Msg) {
 		_ = msg.Ack()
 		return
 	}
-	line := log.Warn()
+	level := zerolog.WarnLevel
 	if v.pause {
-		line = log.Error()
+		level = zerolog.ErrorLevel
 		if err := e.pause(ctx); err != nil {
 			log.Error().Err(err).Msg("endpoint is gone and could not be paused")
 		} else {
@@ -275,7 +275,7 @@ func (e *endpoint) deliver(ctx context.Context, msg jetstream.Msg) {
 			v.delay = 0 // nothing is delivered while it is paused, and this one first when it is resumed
 		}
 	}
-	line.Str("event", m.id).Str("type", string(m.typ)).Str("why", string(v.why)).Int("status", status).
+	log.WithLevel(level).Str("event", m.id).Str("type", string(m.typ)).Str("why", string(v.why)).Int("status", status).
 		Uint64("tries", meta.NumDelivered).Stringer("again_in", v.delay.Round(time.Millisecond)).Msg("not delivered, comes again")
 	_ = msg.NakWithDelay(v.delay)
 }

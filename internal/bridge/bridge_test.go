@@ -11,7 +11,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -188,7 +187,6 @@ func (w *world) receiver(answer func(n int, w http.ResponseWriter, r *http.Reque
 		}
 		answer(n, rw, req)
 	}))
-	r.Config.ErrorLog = log.New(io.Discard, "", 0) // what is wrong is wanted
 	r.StartTLS()
 	w.Cleanup(r.Close)
 	w.must(os.WriteFile(filepath.Join(w.dir, "ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}), 0o600))
