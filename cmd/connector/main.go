@@ -43,10 +43,11 @@ type cli struct {
 	Explain  explainCmd  `cmd:"" help:"Say why a member is prompted, or is not."`
 	State    stateCmd    `cmd:"" help:"Print what is known and asked of members, or check that the events add up to it."`
 	Topology topologyCmd `cmd:"" help:"Compare and create the streams the connector needs."`
+	Bridge   bridgeCmd   `cmd:"" help:"Post events to HTTPS endpoints, signed, for teams that have no NATS."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 
-	LogLevel string          `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
-	Config   kong.ConfigFlag `help:"JSON file with flags by name; flags and environment come first." type:"existingfile" placeholder:"FILE"`
+	LogLevel string     `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
+	Config   configFlag `help:"JSON file with flags by name; flags and environment come first. To bridge: YAML file of endpoints." type:"existingfile" placeholder:"FILE"`
 }
 
 // streams are the terminal as commands see it.
@@ -98,7 +99,7 @@ func program(ctx context.Context, args []string, std streams) int {
 	log := zerolog.New(zerolog.SyncWriter(std.err)).Level(level).With().Timestamp().Logger()
 	ctx = log.WithContext(ctx)
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	parsed.Bind(std)
+	parsed.Bind(std, c.Config)
 	switch err := parsed.Run(); {
 	case err == nil:
 		return exitOK

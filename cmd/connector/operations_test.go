@@ -127,7 +127,8 @@ func TestOperationsListsEveryFlag(t *testing.T) {
 func TestOperationsListsEveryMetric(t *testing.T) {
 	said := rows(t, `connector_[a-z_]+`)
 	have := map[string]bool{}
-	for _, r := range (service{}).readings(nil, nil, nil, nil) {
+	readings := (service{}).readings(nil, nil, nil, nil)
+	for _, r := range slices.Concat(readings, bridgeReadings(someBridge(t))) {
 		have[r.Name] = true
 		kind := "gauge"
 		if r.Counter {

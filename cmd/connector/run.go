@@ -245,16 +245,18 @@ func safe(r rune) rune {
 	}
 }
 
-func (s service) checks() []console.Check {
+func (s service) checks() []console.Check { return brokerChecks(s.nc, s.js, topology.Events) }
+
+func brokerChecks(nc *nats.Conn, js jetstream.JetStream, stream string) []console.Check {
 	return []console.Check{
 		{Name: "nats", Ask: func(context.Context) error {
-			if !s.nc.IsConnected() {
+			if !nc.IsConnected() {
 				return errors.New("not connected")
 			}
 			return nil
 		}},
 		{Name: "stream", Ask: func(ctx context.Context) error {
-			_, err := s.js.Stream(ctx, topology.Events)
+			_, err := js.Stream(ctx, stream)
 			return err
 		}},
 	}

@@ -80,6 +80,15 @@ func New(js jetstream.JetStream, subjects events.Subjects, c Config, env func(st
 	return b, nil
 }
 
+// Names returns the names of all endpoints, in the order of the config.
+func (b *Bridge) Names() []string {
+	var names []string
+	for _, e := range b.endpoints {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
 // Stats returns the numbers of all endpoints, in the order of the config.
 func (b *Bridge) Stats() []Stats {
 	var all []Stats

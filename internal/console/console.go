@@ -26,7 +26,8 @@ type Check struct {
 // A Reading is one number for the metrics, read when it is asked for.
 type Reading struct {
 	Name, Help string
-	Counter    bool // it only grows; otherwise a gauge
+	Counter    bool              // it only grows; otherwise a gauge
+	Labels     map[string]string // never of anybody
 	Read       func() float64
 }
 
@@ -37,9 +38,9 @@ func Handler(checks []Check, readings []Reading) http.Handler {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range readings {
 		if r.Counter {
-			registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: r.Name, Help: r.Help}, r.Read))
+			registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: r.Name, Help: r.Help, ConstLabels: r.Labels}, r.Read))
 		} else {
-			registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: r.Name, Help: r.Help}, r.Read))
+			registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: r.Name, Help: r.Help, ConstLabels: r.Labels}, r.Read))
 		}
 	}
 	mux := http.NewServeMux()
