@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"reflect"
 	"text/tabwriter"
 	"time"
 
@@ -28,7 +29,7 @@ type bridgeCmd struct {
 
 // Validate is called before the command runs.
 func (bridgeCmd) Validate(k *kong.Context) error {
-	if c, ok := k.Model.Target.Addr().Interface().(*cli); ok && c.Config == "" {
+	if c, ok := reflect.TypeAssert[*cli](k.Model.Target.Addr()); ok && c.Config == "" {
 		return errors.New("--config: name the file of endpoints; docs/webhooks.md says what is in it")
 	}
 	return nil
