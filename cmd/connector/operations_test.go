@@ -205,6 +205,11 @@ func inWords(v any) string {
 			words = append(words, fmt.Sprintf("%s %s, %s", s, v[s].Urgency, pushed))
 		}
 		return strings.Join(words, "; ")
+	case map[string]time.Duration:
+		if len(v) == 0 {
+			return "none"
+		}
+		return fmt.Sprint(v)
 	case map[string]events.Action:
 		if len(v) == 0 {
 			return "none"

@@ -29,19 +29,29 @@ type Rules struct {
 	// Vanish is how many complete answers without a row make it worth asking
 	// whether it was deleted.
 	Vanish int
+
+	// Validity is how long a login to a source holds, by b.well's id of the
+	// connection, as the source's own terms say. b.well's API tells nothing of
+	// it, so the default is empty; about sources that are not here nothing is told.
+	Validity map[string]time.Duration
+	// Lead is how long before the end connection.expiring is told, once each.
+	// Default 7 d.
+	Lead []time.Duration
 }
 
 // DefaultRules returns the rules for real members.
 func DefaultRules() Rules {
 	return Rules{
 		Confirm: 10 * time.Minute, ConfirmError: 24 * time.Hour,
-		Settle: 2 * time.Minute, HoldOpen: time.Hour, Vanish: 3,
+		Settle: 2 * time.Minute, HoldOpen: time.Hour, Vanish: 3, Lead: []time.Duration{7 * 24 * time.Hour},
 	}
 }
 
 // FastRules returns rules for trying the connector out.
 func FastRules() Rules {
-	return Rules{Confirm: time.Second, ConfirmError: 2 * time.Second, Settle: time.Second, HoldOpen: time.Second, Vanish: 3}
+	r := DefaultRules()
+	r.Confirm, r.ConfirmError, r.Settle, r.HoldOpen = time.Second, 2*time.Second, time.Second, time.Second
+	return r
 }
 
 func (r Rules) window(s events.Status) time.Duration {
@@ -104,9 +114,9 @@ type finding struct {
 	wake time.Time
 }
 
-// quiet reports whether the same answer would always come to nothing.
+// quiet reports whether the same answer would come to nothing until wake.
 func (f finding) quiet() bool {
-	return f.next == nil && f.wake.IsZero() && !f.askDeleted && len(f.memory.missing) == 0 && f.memory.consent == nil
+	return f.next == nil && !f.askDeleted && len(f.memory.missing) == 0 && f.memory.consent == nil
 }
 
 // differ collects a finding.
@@ -446,6 +456,7 @@ func (d *differ) begin(c *events.MemberConnection, r row, baseline bool) {
 	}
 	d.tellConnection(t, c, nil, &r.state, nil)
 	d.watch(c)
+	d.expire(c)
 }
 
 // turn moves a connection to a state and keeps its clocks: windows, episodes.
@@ -467,6 +478,9 @@ func (d *differ) turn(c *events.MemberConnection, to events.ConnectionState) {
 		c.ConnectedSince, c.BrokenSince, c.ConfirmedAt, c.FirstSight = d.now, time.Time{}, time.Time{}, false
 	case !to.Status.Broken() && to.Status != events.Connected:
 		c.ConnectedSince, c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}, time.Time{}
+	}
+	if to.Status != events.Connected {
+		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	}
 	c.State = to
 }
@@ -496,6 +510,9 @@ func (d *differ) compare(c *events.MemberConnection, r row) {
 		t = events.ConnectionChanged
 	default:
 		d.confirm(c)
+		if end, due := d.expire(c); due {
+			d.warn(c, end)
+		}
 		return
 	}
 	d.turn(c, now)
@@ -503,6 +520,7 @@ func (d *differ) compare(c *events.MemberConnection, r row) {
 	e := d.finding.told[len(d.finding.told)-1].Data.(*events.Connection)
 	e.Changed = changed
 	d.watch(c)
+	d.expire(c)
 }
 
 // believable reports whether a row may change what we know. One that is older
@@ -547,6 +565,37 @@ func (d *differ) watch(c *events.MemberConnection) {
 	}
 }
 
+// expire asks for a look when it is time to warn that c will expire, and
+// reports whether it is that time now. A connection that outlives its end is
+// none to warn of.
+func (d *differ) expire(c *events.MemberConnection) (end time.Time, due bool) {
+	validity, known := d.Validity[c.ConnectionID]
+	if !known || c.State.Status != events.Connected {
+		return end, false
+	}
+	end = cmp.Or(c.State.StatusUpdated, c.ConnectedSince).Add(validity)
+	for _, lead := range d.Lead {
+		at := end.Add(-lead)
+		switch {
+		case d.now.Before(at):
+			d.again(at)
+		case d.now.Before(end):
+			due = due || !c.ExpiresAt.Equal(end) || c.WarnedAt.Before(at)
+		}
+	}
+	if due {
+		d.again(d.now)
+	}
+	return end, due
+}
+
+func (d *differ) warn(c *events.MemberConnection, end time.Time) {
+	c.ExpiresAt, c.WarnedAt = end, d.now
+	state := c.State
+	d.tellConnection(events.ConnectionExpiring, c, &state, &state, nil)
+	d.finding.told[len(d.finding.told)-1].Data.(*events.Connection).ExpiresAt = end
+}
+
 // miss counts a complete answer without the row. Enough of them, and one read
 // that asks for deleted rows, and the connection is gone.
 func (d *differ) miss(c *events.MemberConnection) {
@@ -570,6 +619,7 @@ func (d *differ) miss(c *events.MemberConnection) {
 		}
 	}
 	c.RemovedAt, c.BrokenSince, c.ConnectedSince, c.ConfirmedAt = d.now, time.Time{}, time.Time{}, time.Time{}
+	c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	d.tellConnection(events.ConnectionRemoved, c, &was, now, nil)
 }
 
@@ -581,7 +631,7 @@ func (d *differ) tellConnection(t events.Type, c *events.MemberConnection, was, 
 	if c.Episode > 0 {
 		e.CorrelationID = events.EpisodeID(c.Token, c.Episode)
 	}
-	if now != nil && t != events.ConnectionConfirmed {
+	if now != nil && t != events.ConnectionConfirmed && t != events.ConnectionExpiring {
 		e.Time = now.StatusUpdated
 	}
 	d.tell(e)

@@ -171,6 +171,58 @@ func TestBreakIsConfirmedOnceAfterItsWindow(t *testing.T) {
 	}
 }
 
+func TestExpiryIsToldAtEachLeadOnce(t *testing.T) {
+	const day = 24 * time.Hour
+	s := &story{t: t, tokens: tokenizer(t), rules: DefaultRules()}
+	s.rules.Validity = map[string]time.Duration{"c-1": 90 * day}
+	s.rules.Lead = []time.Duration{3 * day, 14 * day}
+	works := answer(conn("c-1", "PROA", "CONNECTED", updated(0)), conn("c-2", "PROA", "CONNECTED", updated(0)))
+	s.see(0, works)
+	s.want(time.Hour, works)
+	if !s.last.quiet() || !s.last.wake.Equal(t0.Add(76*day)) {
+		t.Errorf("quiet %t, wake at %v", s.last.quiet(), s.last.wake)
+	}
+	s.want(76*day, works, "connection.expiring c-1")
+	if e := s.last.told[0]; !e.Data.(*events.Connection).ExpiresAt.Equal(t0.Add(90*day)) || !e.Time.IsZero() {
+		t.Errorf("told %+v, %v", e.Data, e.Time)
+	}
+	s.want(77*day, works)
+	if !s.last.quiet() || !s.last.wake.Equal(t0.Add(87*day)) {
+		t.Errorf("quiet %t, wake at %v", s.last.quiet(), s.last.wake)
+	}
+	s.want(88*day, works, "connection.expiring c-1")
+	s.want(89*day, works)
+	s.want(91*day, works) // the source is kinder than its terms
+	if !s.last.wake.IsZero() {
+		t.Errorf("wake at %v", s.last.wake)
+	}
+
+	renewed := answer(conn("c-1", "PROA", "CONNECTED", updated(89*day)), conn("c-2", "PROA", "CONNECTED", updated(0)))
+	s.want(92*day, renewed, "connection.status_changed c-1")
+	s.want(164*day, renewed) // 90 days later, less 14, is day 165
+	s.want(177*day, renewed, "connection.expiring c-1")
+	s.want(178*day, renewed)
+
+	broken := answer(conn("c-1", "PROA", "EXPIRED", updated(179*day)), conn("c-2", "PROA", "CONNECTED", updated(0)))
+	s.want(179*day, broken, "connection.status_changed c-1")
+	if c := s.head.Connections[0]; !c.ExpiresAt.IsZero() || !c.WarnedAt.IsZero() {
+		t.Errorf("still to expire: %+v", c)
+	}
+}
+
+// Whoever is first seen shortly before the end is warned at the next look.
+func TestExpiryOfWhatIsFirstSeenLate(t *testing.T) {
+	const day = 24 * time.Hour
+	s := &story{t: t, tokens: tokenizer(t), rules: DefaultRules()}
+	s.rules.Validity = map[string]time.Duration{"c-1": 30 * day}
+	works := answer(conn("c-1", "PROA", "CONNECTED", updated(-25*day)))
+	s.see(0, works)
+	if s.last.quiet() && s.last.wake.After(t0) {
+		t.Error("the next look comes to nothing")
+	}
+	s.want(time.Hour, works, "connection.expiring c-1")
+}
+
 func TestFlapIsOneEpisode(t *testing.T) {
 	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
 	status := func(at time.Duration, status string) events.MemberConnection {

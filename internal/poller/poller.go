@@ -103,7 +103,7 @@ type member struct {
 	// What follows is touched by the poll in flight only.
 	memberID, incarnation string
 	epoch                 uint64       // of the lease what follows was learned under
-	quiet                 bool         // the answer below, come again, is no news
+	quiet                 bool         // the answer below, come again before standing.wake, is no news
 	digest                bwell.Digest // of its bytes, 0 for unknown
 	fingerprint           [16]byte     // of its meaning
 
@@ -154,6 +154,13 @@ func (m *member) begin(epoch uint64) {
 
 // forget drops what is known of the head.
 func (m *member) forget() { m.quiet, m.head = false, events.Head[events.Member]{} }
+
+// quietAt reports whether the answer that was seen last, come again now, is no
+// news.
+func (m *member) quietAt(now time.Time) bool {
+	wake := m.standing.wake
+	return m.quiet && (wake.IsZero() || now.Before(wake))
+}
 
 // New returns a Poller, or says what is wrong with c.
 func New(c Config) (*Poller, error) {
@@ -478,7 +485,7 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	}
 	tokens := p.Registry.Tokens(m.token)
 	want := bwell.Want{NoTasks: m.standing.denied}
-	if m.quiet && p.Now().Before(m.offersAt) {
+	if m.quietAt(p.Now()) && p.Now().Before(m.offersAt) {
 		want.Seen = m.digest
 	}
 	seen, err := bwell.Do(ctx, tokens, func(ctx context.Context, access secret.Value) (bwell.Observation, error) {
@@ -494,7 +501,7 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	}
 	offers := p.offers(ctx, m, tokens, seen)
 	fingerprint := seen.Fingerprint()
-	if m.quiet && offers == nil && fingerprint == m.fingerprint {
+	if m.quietAt(p.Now()) && offers == nil && fingerprint == m.fingerprint {
 		m.digest = seen.Digest
 		p.unchanged.Add(1)
 		return partial(seen)

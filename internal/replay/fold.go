@@ -230,8 +230,11 @@ func addConnection(m *events.Member, e events.Event, d *events.Connection) {
 	switch e.Type {
 	case events.ConnectionRemoved:
 		c.RemovedAt, c.BrokenSince, c.ConnectedSince, c.ConfirmedAt = e.Recorded, time.Time{}, time.Time{}, time.Time{}
+		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	case events.ConnectionConfirmed:
 		c.ConfirmedAt = e.Recorded
+	case events.ConnectionExpiring:
+		c.ExpiresAt, c.WarnedAt = d.ExpiresAt, e.Recorded
 	default:
 		if d.Current == nil {
 			return
@@ -263,6 +266,9 @@ func turn(c *events.MemberConnection, to events.ConnectionState, episode int, at
 		c.ConnectedSince, c.BrokenSince, c.ConfirmedAt, c.FirstSight = at, time.Time{}, time.Time{}, false
 	case !to.Status.Broken() && to.Status != events.Connected:
 		c.ConnectedSince, c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}, time.Time{}
+	}
+	if to.Status != events.Connected {
+		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	}
 	c.State = to
 }

@@ -77,11 +77,17 @@ func story(t *testing.T, log *events.Log, n int) {
 		events.Event{Type: events.TaskBaseline, Time: at.Add(-2 * time.Hour), Data: &events.Task{MemberID: "id", TaskID: "t", Current: "completed"}},
 		events.Event{Type: events.RecommendationFound, Part: "r", Data: &events.Recommendation{MemberID: "id", Alias: "a", OfferID: "r"}},
 		connection(events.ConnectionBaseline, nil, new(state)))
+	at = at.Add(time.Hour)
+	c.ExpiresAt, c.WarnedAt = at.Add(72*time.Hour), at
+	warning := connection(events.ConnectionExpiring, new(c.State), new(c.State))
+	warning.Time, warning.Data.(*events.Connection).ExpiresAt = time.Time{}, c.ExpiresAt
+	poll(warning)
 	for i := range n {
 		at = at.Add(30 * time.Hour)
 		was := c.State
 		c.State.Status, c.State.StatusUpdated = events.Expired, at.Add(-time.Minute)
 		c.Episode, c.EpisodeSince, c.BrokenSince, c.ConnectedSince = i+1, at, at, time.Time{}
+		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 		poll(connection(events.ConnectionStatusChanged, new(was), new(c.State)))
 		at = at.Add(time.Hour)
 		c.ConfirmedAt = at
