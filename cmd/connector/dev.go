@@ -24,14 +24,15 @@ import (
 )
 
 type devCmd struct {
-	NATSListen string `name:"nats-listen" help:"Where the embedded NATS answers, without a password." default:"127.0.0.1:4222"`
-	SimListen  string `name:"sim-listen" help:"Where the simulated b.well answers." default:"127.0.0.1:8090"`
-	HTTPListen string `name:"http-listen" help:"Where /healthz, /readyz and /metrics answer." default:"127.0.0.1:8080"`
-	DataDir    string `help:"Where streams and the key file are kept; default a directory that is removed at the end." placeholder:"DIR"`
-	Seed       uint64 `help:"Equal seeds give equal members." default:"1"`
-	Members    int    `help:"Simulated members." default:"25"`
-	Story      bool   `help:"Break and heal connections all the time."`
-	Fast       bool   `help:"Poll twice a second and confirm within seconds." default:"true" negatable:""`
+	NATSListen  string `name:"nats-listen" help:"Where the embedded NATS answers, without a password." default:"127.0.0.1:4222"`
+	SimListen   string `name:"sim-listen" help:"Where the simulated b.well answers." default:"127.0.0.1:8090"`
+	HTTPListen  string `name:"http-listen" help:"Where /healthz, /readyz and /metrics answer." default:"127.0.0.1:8080"`
+	DataDir     string `help:"Where streams and the key file are kept; default a directory that is removed at the end." placeholder:"DIR"`
+	Seed        uint64 `help:"Equal seeds give equal members." default:"1"`
+	Members     int    `help:"Simulated members." default:"25"`
+	policyFlags `embed:""`
+	Story       bool `help:"Break and heal connections all the time."`
+	Fast        bool `help:"Poll twice a second and confirm within seconds." default:"true" negatable:""`
 }
 
 // Validate is called before the command runs.
@@ -50,6 +51,10 @@ func (c devCmd) Validate() error {
 
 // Run is everything in one process. It returns nil after a requested stop.
 func (c devCmd) Run(ctx context.Context, std streams) (err error) {
+	set, err := c.settings(c.Fast)
+	if err != nil {
+		return err
+	}
 	dir, forget, err := c.dir()
 	if err != nil {
 		return err
@@ -114,7 +119,7 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 		defer end()
 		return service{
 			nc: nc, js: js, log: log, keys: keys, bwell: "http://" + simAt.String(), clientKey: secret.New("c2ltdWxhdGVk"),
-			httpListen: c.HTTPListen, links: links, fast: c.Fast, rate: 10, replica: "dev",
+			httpListen: c.HTTPListen, links: links, set: set, fast: c.Fast, rate: 10, replica: "dev",
 		}.run(ctx)
 	})
 	return g.Wait()

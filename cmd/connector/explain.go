@@ -12,19 +12,25 @@ import (
 )
 
 type explainCmd struct {
-	keyed      `embed:""`
-	Member     string `arg:"" help:"Member id."`
-	Connection string `arg:"" optional:"" help:"Connection id; all if left out."`
+	keyed       `embed:""`
+	policyFlags `embed:""`
+	Fast        bool   `help:"The connector runs with --fast."`
+	Member      string `arg:"" help:"Member id."`
+	Connection  string `arg:"" optional:"" help:"Connection id; all if left out."`
 }
 
 // Run prints the rule that holds for each connection right now.
 func (c explainCmd) Run(ctx context.Context, std streams) error {
+	set, err := c.settings(c.Fast)
+	if err != nil {
+		return err
+	}
 	at, err := c.standing(ctx, c.Member)
 	if err != nil {
 		return err
 	}
 	known := at.known
-	verdicts := reconnect.Explain(reconnect.DefaultPolicy(), known, at.asked, at.held, at.now)
+	verdicts := reconnect.Explain(set.Policy, known, at.asked, at.held, at.now)
 	if c.Connection != "" {
 		verdicts = slices.DeleteFunc(verdicts, func(v reconnect.Verdict) bool {
 			k, _ := known.Connection(v.Connection)

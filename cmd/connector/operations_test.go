@@ -17,9 +17,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/smartconnect/connector/internal/events"
-	"github.com/smartconnect/connector/internal/judge"
+	"github.com/smartconnect/connector/internal/policy"
 	"github.com/smartconnect/connector/internal/poller"
-	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/topology"
 )
 
@@ -152,71 +151,32 @@ func TestOperationsListsEveryMetric(t *testing.T) {
 
 // The page gives every default that is no flag, as the code has it.
 func TestOperationsListsEveryDefault(t *testing.T) {
-	said := rows(t, `[A-Z][a-z]+\.[A-Z][A-Za-z]+`)
-	want := map[string]string{}
-	for name, defaults := range map[string]any{
-		"Rules": poller.DefaultRules(), "Pace": poller.DefaultPace(), "Policy": reconnect.DefaultPolicy(),
-		"Judge": judge.DefaultRules(),
-	} {
-		v := reflect.ValueOf(defaults)
-		for i := range v.NumField() {
-			want[name+"."+v.Type().Field(i).Name] = inWords(v.Field(i).Interface())
+	said := rows(t, `Pace\.[A-Za-z]+|[a-z][A-Za-z]*(?:\.[a-z][A-Za-z]*)?`)
+	pace := reflect.ValueOf(poller.DefaultPace())
+	for i := range pace.NumField() {
+		name, value := "Pace."+pace.Type().Field(i).Name, inWords(pace.Field(i).Interface().(time.Duration))
+		if row := said[name]; len(row) != 2 || row[0] != value || row[1] == "" {
+			t.Errorf("docs/operations.md should have this row, with the reason:\n| `%s` | %s | … |", name, value)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(want)) {
-		if row := said[name]; len(row) != 2 || row[0] != want[name] || row[1] == "" {
-			t.Errorf("docs/operations.md should have this row, with the reason:\n| `%s` | %s | … |", name, want[name])
-		}
-	}
-	for name := range said {
-		if _, ok := want[name]; !ok {
-			t.Errorf("docs/operations.md speaks of %s, which the code does not have", name)
+	for _, k := range policy.Keys(policy.Defaults()) {
+		if row := said[k.Name]; !slices.Equal(row, []string{"`" + k.Value + "`", k.Why}) {
+			t.Errorf("docs/operations.md should have this row:\n| `%s` | `%s` | %s |", k.Name, k.Value, k.Why)
 		}
 	}
 }
 
-// inWords writes a default as the page does.
-func inWords(v any) string {
-	switch v := v.(type) {
-	case time.Duration:
-		switch day := 24 * time.Hour; {
-		case v > day && v%day == 0:
-			return fmt.Sprintf("%d d", v/day)
-		case v >= time.Hour && v%time.Hour == 0:
-			return fmt.Sprintf("%d h", v/time.Hour)
-		case v >= time.Minute && v%time.Minute == 0:
-			return fmt.Sprintf("%d min", v/time.Minute)
-		default:
-			return fmt.Sprintf("%v s", v.Seconds())
-		}
-	case []time.Duration:
-		var words []string
-		for _, d := range v {
-			words = append(words, inWords(d))
-		}
-		return strings.Join(words, ", ")
-	case map[events.Status]reconnect.StatusRule:
-		var words []string
-		for _, s := range slices.Sorted(maps.Keys(v)) {
-			pushed := "listed"
-			if v[s].Notify {
-				pushed = "pushed"
-			}
-			words = append(words, fmt.Sprintf("%s %s, %s", s, v[s].Urgency, pushed))
-		}
-		return strings.Join(words, "; ")
-	case map[string]time.Duration:
-		if len(v) == 0 {
-			return "none"
-		}
-		return fmt.Sprint(v)
-	case map[string]events.Action:
-		if len(v) == 0 {
-			return "none"
-		}
-		return fmt.Sprint(v)
+// inWords writes a time as the page does.
+func inWords(v time.Duration) string {
+	switch day := 24 * time.Hour; {
+	case v > day && v%day == 0:
+		return fmt.Sprintf("%d d", v/day)
+	case v >= time.Hour && v%time.Hour == 0:
+		return fmt.Sprintf("%d h", v/time.Hour)
+	case v >= time.Minute && v%time.Minute == 0:
+		return fmt.Sprintf("%d min", v/time.Minute)
 	default:
-		return fmt.Sprint(v)
+		return fmt.Sprintf("%v s", v.Seconds())
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/smartconnect/connector/internal/judge"
 	"github.com/smartconnect/connector/internal/lease"
 	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/policy"
 	"github.com/smartconnect/connector/internal/poller"
 	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/secret"
@@ -30,17 +31,18 @@ import (
 )
 
 type runCmd struct {
-	broker     `embed:""`
-	BWell      string  `name:"bwell" help:"Base URL of b.well; plain http only on loopback." required:"" placeholder:"URL"`
-	ClientKey  string  `help:"b.well client key. Better in the environment than on the command line." required:"" placeholder:"KEY"`
-	KeyFile    string  `help:"Key file of the deployment; make one with: connector keygen." required:"" type:"existingfile" placeholder:"FILE"`
-	HTTPListen string  `name:"http-listen" help:"Where /healthz, /readyz and /metrics answer; empty for nowhere." default:"127.0.0.1:8080"`
-	Replicas   int     `help:"Replicas every stream should have." default:"1" enum:"1,3,5"`
-	Fast       bool    `help:"Poll twice a second and confirm within seconds, to try things out."`
-	Rate       float64 `help:"Ceiling of requests to b.well per second." default:"10"`
-	HTTPToken  string  `name:"http-token-file" help:"File of bearer tokens, one a line, that open POST /v1/…; without it these are off." type:"existingfile" placeholder:"FILE"`
-	linkFlags  `embed:""`
-	Replica    string `help:"Name of this replica; default the host's name and some random letters." placeholder:"NAME"`
+	broker      `embed:""`
+	BWell       string  `name:"bwell" help:"Base URL of b.well; plain http only on loopback." required:"" placeholder:"URL"`
+	ClientKey   string  `help:"b.well client key. Better in the environment than on the command line." required:"" placeholder:"KEY"`
+	KeyFile     string  `help:"Key file of the deployment; make one with: connector keygen." required:"" type:"existingfile" placeholder:"FILE"`
+	HTTPListen  string  `name:"http-listen" help:"Where /healthz, /readyz and /metrics answer; empty for nowhere." default:"127.0.0.1:8080"`
+	Replicas    int     `help:"Replicas every stream should have." default:"1" enum:"1,3,5"`
+	Fast        bool    `help:"Poll twice a second and confirm within seconds, to try things out."`
+	Rate        float64 `help:"Ceiling of requests to b.well per second." default:"10"`
+	HTTPToken   string  `name:"http-token-file" help:"File of bearer tokens, one a line, that open POST /v1/…; without it these are off." type:"existingfile" placeholder:"FILE"`
+	linkFlags   `embed:""`
+	policyFlags `embed:""`
+	Replica     string `help:"Name of this replica; default the host's name and some random letters." placeholder:"NAME"`
 }
 
 // Validate is called before the command runs.
@@ -57,6 +59,10 @@ func (c runCmd) Validate() error {
 // the defers undo them in reverse order.
 func (c runCmd) Run(ctx context.Context) error {
 	keys, err := members.LoadKeys(c.KeyFile)
+	if err != nil {
+		return err
+	}
+	set, err := c.settings(c.Fast)
 	if err != nil {
 		return err
 	}
@@ -84,7 +90,7 @@ func (c runCmd) Run(ctx context.Context) error {
 	}
 	s := service{
 		nc: nc, js: js, log: log, keys: keys, bwell: c.BWell, clientKey: secret.New(c.ClientKey), httpListen: c.HTTPListen,
-		bearers: bearers, links: c.linkFlags, fast: c.Fast, rate: c.Rate, replica: c.Replica,
+		bearers: bearers, links: c.linkFlags, set: set, fast: c.Fast, rate: c.Rate, replica: c.Replica,
 	}
 	return s.run(ctx)
 }
@@ -100,6 +106,7 @@ type service struct {
 	httpListen string
 	links      linkFlags
 	bearers    *acting.Bearers // who may call POST /v1/…; nil: nobody
+	set        policy.Settings
 	fast       bool
 	rate       float64
 	replica    string
@@ -122,12 +129,9 @@ func (s service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set := defaultSettings()
+	pace := poller.DefaultPace()
 	if s.fast {
-		set, s.rate = set.fast(), max(s.rate, 1000)
-	}
-	if err := set.validate(); err != nil {
-		return err
+		pace, s.rate = poller.FastPace(), max(s.rate, 1000)
 	}
 	if s.replica == "" {
 		host, _ := os.Hostname()
@@ -145,14 +149,14 @@ func (s service) run(ctx context.Context) error {
 	leases := poller.NewLeases(s.js, leaseBucket, s.replica, leaseTTL)
 	p, err := poller.New(poller.Config{
 		Log: s.log, Tokenizer: tokens, Registry: registry{store, grants}, Upstream: client, Leases: leases,
-		Rules: set.rules, Pace: set.pace, Rate: s.rate, Now: w.clock.Now, Blind: view.Blind,
+		Rules: s.set.Rules, Pace: pace, Rate: s.rate, Now: w.clock.Now, Blind: view.Blind,
 	})
 	if err != nil {
 		return err
 	}
 	ours := actor{client, grants, looks{s.nc, servicePrefix + ".look"}}
 	decider, err := reconnect.New(reconnect.Config{
-		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Policy: set.policy, Now: w.clock.Now,
+		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Policy: s.set.Policy, Now: w.clock.Now,
 		Held: heldBy(view), Judged: view.Wait, Activate: ours.activate,
 	})
 	if err != nil {
@@ -163,7 +167,7 @@ func (s service) run(ctx context.Context) error {
 		every = 200 * time.Millisecond
 	}
 	judging, err := judge.New(judge.Config{
-		Log: s.log, Keys: tokens, View: view, Rules: set.judge, Every: every, Now: w.clock.Now, Pulse: p.Pulse, Sweep: decider.Overdue,
+		Log: s.log, Keys: tokens, View: view, Rules: s.set.Judge, Every: every, Now: w.clock.Now, Pulse: p.Pulse, Sweep: decider.Overdue,
 		Lease: lease.New(s.js, leaseBucket, "judge", s.replica, leaseTTL),
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/policy"
 	"github.com/smartconnect/connector/internal/secret"
 	"github.com/smartconnect/connector/internal/simulator"
 	"github.com/smartconnect/connector/internal/topology"
@@ -118,7 +119,7 @@ func (w *world) serve(change func(*service)) (address string, stop func() error)
 	at := make(chan net.Addr, 1)
 	s := service{
 		nc: w.nc, js: w.js, log: w.log, keys: w.keys, bwell: w.simURL, clientKey: secret.New("a2V5"),
-		httpListen: "127.0.0.1:0", fast: true, rate: 10, replica: "test", listening: func(a net.Addr) { at <- a },
+		httpListen: "127.0.0.1:0", set: policy.Fast(), fast: true, rate: 10, replica: "test", listening: func(a net.Addr) { at <- a },
 	}
 	if change != nil {
 		change(&s)

@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/strictyaml"
 )
 
 // Config is the file of a bridge. It names secrets and holds none.
@@ -107,16 +108,8 @@ func Load(name string) (Config, error) {
 
 func parse(r io.Reader) (Config, error) {
 	var c Config
-	d := yaml.NewDecoder(r)
-	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil {
-		if errors.Is(err, io.EOF) {
-			return c, errors.New("it is empty")
-		}
-		return c, plain(err)
-	}
-	if !errors.Is(d.Decode(new(yaml.Node)), io.EOF) {
-		return c, errors.New("it holds more than one document")
+	if err := strictyaml.Decode(r, &c); err != nil {
+		return c, err
 	}
 	c.Stream = cmp.Or(c.Stream, events.Stream)
 	c.MaxDelay = cmp.Or(c.MaxDelay, time.Hour)
@@ -141,18 +134,6 @@ func parse(r io.Reader) (Config, error) {
 		names[e.Name] = true
 	}
 	return c, nil
-}
-
-// plain returns what the YAML library complains of, without the values it
-// quotes and without the names of our types.
-func plain(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	text = strings.TrimPrefix(text, "unmarshal errors:\n")
-	text = regexp.MustCompile("`[^`]*`").ReplaceAllString(text, "a value")
-	text = regexp.MustCompile(`field (\S+) not found in type \S+`).ReplaceAllString(text, "there is no setting called $1")
-	text = regexp.MustCompile(`!!(\w+)`).ReplaceAllString(text, "$1")
-	text = regexp.MustCompile(`bridge\.(\w+)`).ReplaceAllString(text, "$1")
-	return errors.New(strings.Join(strings.Fields(text), " "))
 }
 
 // shown returns the name if it is one.

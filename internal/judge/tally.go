@@ -54,10 +54,11 @@ func DefaultRules() Rules {
 }
 
 // Validate says what is wrong with r; confirm is the shortest confirmation.
+// Each error begins with the key of a policy file.
 func (r Rules) Validate(confirm time.Duration) error {
 	share := func(name string, s float64) error {
 		if !(s > 0 && s <= 1) {
-			return fmt.Errorf("judge: %s %v, want a share above 0, at most 1", name, s)
+			return fmt.Errorf("%s: %v, want a share above 0, at most 1", name, s)
 		}
 		return nil
 	}
@@ -65,25 +66,29 @@ func (r Rules) Validate(confirm time.Duration) error {
 		name string
 		is   float64
 	}{
-		{"source degraded", r.SourceDegraded},
-		{"source restored", r.SourceRestored},
-		{"storm share", r.StormShare},
-		{"observer lost", r.ObserverLost},
-		{"observer resumed", r.ObserverResumed},
+		{"source.degraded", r.SourceDegraded},
+		{"source.restored", r.SourceRestored},
+		{"storm.share", r.StormShare},
+		{"observer.lost", r.ObserverLost},
+		{"observer.resumed", r.ObserverResumed},
 	} {
 		if err := share(s.name, s.is); err != nil {
 			return err
 		}
 	}
 	switch {
-	case r.SourceMembers < 1 || r.StormMembers < 1 || r.ObserverPolls < 1:
-		return fmt.Errorf("judge: %d members of a source, %d of a storm, %d polls: want at least 1 of each", r.SourceMembers, r.StormMembers, r.ObserverPolls)
+	case r.SourceMembers < 1:
+		return fmt.Errorf("source.members: %d, want at least 1", r.SourceMembers)
+	case r.StormMembers < 1:
+		return fmt.Errorf("storm.members: %d, want at least 1", r.StormMembers)
+	case r.ObserverPolls < 1:
+		return fmt.Errorf("observer.polls: %d, want at least 1", r.ObserverPolls)
 	case r.SourceRestored >= r.SourceDegraded:
-		return fmt.Errorf("judge: a source is restored at %v, degraded at %v: want less", r.SourceRestored, r.SourceDegraded)
+		return fmt.Errorf("source.restored: %v, want less than where it is degraded, %v", r.SourceRestored, r.SourceDegraded)
 	case r.ObserverResumed >= r.ObserverLost:
-		return fmt.Errorf("judge: sight is back at %v, lost at %v: want less", r.ObserverResumed, r.ObserverLost)
+		return fmt.Errorf("observer.resumed: %v, want less than where it is lost, %v", r.ObserverResumed, r.ObserverLost)
 	case r.StormWindow <= 0 || r.StormWindow >= confirm:
-		return fmt.Errorf("judge: storm window %s, want more than 0 and less than the confirmation, %s", r.StormWindow, confirm)
+		return fmt.Errorf("storm.window: %s, want more than 0 and less than the shortest confirmation, %s", r.StormWindow, confirm)
 	}
 	return nil
 }

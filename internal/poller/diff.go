@@ -5,6 +5,7 @@ package poller
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -16,11 +17,10 @@ import (
 // Rules say how long something must stand before it is believed. The times are
 // ours, never b.well's: its clock orders nothing of ours.
 type Rules struct {
-	// Confirm is how long a break must stand before it is confirmed. What heals
-	// sooner never becomes a prompt.
-	Confirm time.Duration
-	// ConfirmError is the same for status ERROR, which mostly heals by itself.
-	ConfirmError time.Duration
+	// Confirm is how long a break must stand before it is confirmed, by its
+	// status. What heals sooner never becomes a prompt. Default 10 min; ERROR,
+	// which mostly heals by itself, 24 h.
+	Confirm map[events.Status]time.Duration
 	// Settle is how long a row that is older than what we know, or that
 	// contradicts what we just did, must stand: b.well's reads lag its writes.
 	Settle time.Duration
@@ -42,24 +42,56 @@ type Rules struct {
 // DefaultRules returns the rules for real members.
 func DefaultRules() Rules {
 	return Rules{
-		Confirm: 10 * time.Minute, ConfirmError: 24 * time.Hour,
-		Settle: 2 * time.Minute, HoldOpen: time.Hour, Vanish: 3, Lead: []time.Duration{7 * 24 * time.Hour},
+		Confirm: confirm(10*time.Minute, 24*time.Hour),
+		Settle:  2 * time.Minute, HoldOpen: time.Hour, Vanish: 3, Lead: []time.Duration{7 * 24 * time.Hour},
 	}
 }
 
 // FastRules returns rules for trying the connector out.
 func FastRules() Rules {
 	r := DefaultRules()
-	r.Confirm, r.ConfirmError, r.Settle, r.HoldOpen = time.Second, 2*time.Second, time.Second, time.Second
+	r.Confirm, r.Settle, r.HoldOpen = confirm(time.Second, 2*time.Second), time.Second, time.Second
 	return r
 }
 
-func (r Rules) window(s events.Status) time.Duration {
-	if s == events.Failing {
-		return r.ConfirmError
+// confirm returns one window for all broken statuses but ERROR.
+func confirm(window, failing time.Duration) map[events.Status]time.Duration {
+	return map[events.Status]time.Duration{
+		events.Expired: window, events.Disconnected: window, events.Deleted: window, events.AccessIsOver: window,
+		events.Failing: failing,
 	}
-	return r.Confirm
 }
+
+// Validate says what is wrong with r. Each error begins with the key of a
+// policy file.
+func (r Rules) Validate() error {
+	for _, s := range slices.Sorted(maps.Keys(r.Confirm)) {
+		if w := r.Confirm[s]; w <= 0 {
+			return fmt.Errorf("confirm.%s: %s, want more than 0", s, w)
+		}
+	}
+	switch {
+	case r.Settle < 0:
+		return fmt.Errorf("settle: %s, want 0 or more", r.Settle)
+	case r.HoldOpen < 0:
+		return fmt.Errorf("flapHoldOpen: %s, want 0 or more", r.HoldOpen)
+	case r.Vanish < 1:
+		return fmt.Errorf("vanishAfter: %d, want 1 or more", r.Vanish)
+	}
+	for _, lead := range r.Lead {
+		if lead <= 0 {
+			return fmt.Errorf("expiring.lead: %s, want more than 0", lead)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.Validity)) {
+		if v := r.Validity[id]; len(r.Lead) > 0 && v <= slices.Max(r.Lead) {
+			return fmt.Errorf("expiring.validity: %s, want more than the longest lead, %s", v, slices.Max(r.Lead))
+		}
+	}
+	return nil
+}
+
+func (r Rules) window(s events.Status) time.Duration { return r.Confirm[s] }
 
 // A look is one answer of b.well's about one member, and what it is compared
 // with.

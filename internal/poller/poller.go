@@ -170,6 +170,9 @@ func New(c Config) (*Poller, error) {
 	case c.Pace.Fast <= 0 || c.Pace.Healthy <= 0:
 		return nil, errors.New("poller: the pace has an interval that is not positive")
 	}
+	if err := c.Rules.Validate(); err != nil {
+		return nil, fmt.Errorf("poller: %w", err)
+	}
 	if c.Workers == 0 {
 		c.Workers = 256
 	}

@@ -59,8 +59,8 @@ func New(c Config) (*Consumer, error) {
 	if c.Log == nil || c.Source == nil || c.DeadLetters == nil {
 		return nil, errors.New("reconnect: Log, Source and DeadLetters are required")
 	}
-	if err := c.Policy.validate(); err != nil {
-		return nil, err
+	if err := c.Policy.Validate(); err != nil {
+		return nil, fmt.Errorf("reconnect: policy: %w", err)
 	}
 	if len(c.Policy.DirectAuto) > 0 && c.Activate == nil {
 		return nil, errors.New("reconnect: the policy activates without asking, and Activate is missing")

@@ -144,7 +144,7 @@ func TestTable(t *testing.T) {
 		policy = atOnce()
 		seen   = map[int]int{}
 	)
-	if err := policy.validate(); err != nil {
+	if err := policy.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	for _, status := range statuses {
@@ -563,17 +563,18 @@ func TestArgumentsStayAsTheyAre(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for name, spoil := range map[string]func(*Policy){
-		"grace":     func(p *Policy) { p.Grace = -1 },
-		"expiry":    func(p *Policy) { p.Expiry = 0 },
-		"pushes":    func(p *Policy) { p.MaxPushesPerWeek = -1 },
-		"hold-open": func(p *Policy) { p.HoldOpen = -1 },
-		"reminder":  func(p *Policy) { p.Reminders = []time.Duration{0} },
-		"urgency":   func(p *Policy) { delete(p.Statuses, events.Deleted) },
-		"action":    func(p *Policy) { p.UnknownTypes = map[string]events.Action{"HAPI": events.ActWait} },
+		"grace":             func(p *Policy) { p.Grace = -1 },
+		"expiry":            func(p *Policy) { p.Expiry = 0 },
+		"maxPushesPerWeek":  func(p *Policy) { p.MaxPushesPerWeek = -1 },
+		"resolveHoldOpen":   func(p *Policy) { p.HoldOpen = -1 },
+		"reminders[0]":      func(p *Policy) { p.Reminders = []time.Duration{0} },
+		"directAuto[0]":     func(p *Policy) { p.DirectAuto = []events.Status{events.Deleted} },
+		"urgency":           func(p *Policy) { delete(p.Statuses, events.Deleted) },
+		"unknownTypes.HAPI": func(p *Policy) { p.UnknownTypes = map[string]events.Action{"HAPI": events.ActWait} },
 	} {
 		p := atOnce()
 		spoil(&p)
-		if err := p.validate(); err == nil || !strings.Contains(err.Error(), name) {
+		if err := p.Validate(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

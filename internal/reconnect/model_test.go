@@ -92,7 +92,7 @@ func newWorld(t testing.TB, seed uint64, f *fault) *world {
 	if rng.IntN(3) == 0 {
 		p.UnknownTypes = map[string]events.Action{"": events.ActOAuth}
 	}
-	if err := p.validate(); err != nil {
+	if err := p.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	w := &world{

@@ -137,48 +137,50 @@ func DefaultPolicy() Policy {
 	}
 }
 
-// validate says what is wrong with p. decide takes a valid policy for granted.
-func (p Policy) validate() error {
+// Validate says what is wrong with p; decide takes a valid policy for granted.
+// Each error begins with the key of a policy file.
+func (p Policy) Validate() error {
 	switch {
 	case p.Grace < 0:
-		return fmt.Errorf("reconnect: grace %s, want 0 or more", p.Grace)
+		return fmt.Errorf("grace: %s, want 0 or more", p.Grace)
 	case p.Expiry <= 0:
-		return fmt.Errorf("reconnect: expiry %s, want more than 0", p.Expiry)
+		return fmt.Errorf("expiry: %s, want more than 0", p.Expiry)
 	case p.MaxPushesPerWeek < 0:
-		return fmt.Errorf("reconnect: %d pushes per week, want 0 or more", p.MaxPushesPerWeek)
+		return fmt.Errorf("maxPushesPerWeek: %d, want 0 or more", p.MaxPushesPerWeek)
 	case p.HoldOpen < 0:
-		return fmt.Errorf("reconnect: hold-open %s, want 0 or more", p.HoldOpen)
+		return fmt.Errorf("resolveHoldOpen: %s, want 0 or more", p.HoldOpen)
 	case p.Group < 0:
-		return fmt.Errorf("reconnect: grouping window %s, want 0 or more", p.Group)
+		return fmt.Errorf("group: %s, want 0 or more", p.Group)
 	case p.Group >= p.Expiry:
-		return fmt.Errorf("reconnect: grouping window %s, want less than the expiry %s", p.Group, p.Expiry)
+		return fmt.Errorf("group: %s, want less than the expiry, %s", p.Group, p.Expiry)
 	case p.SnoozeMost < 0:
-		return fmt.Errorf("reconnect: longest snooze %s, want 0 or more", p.SnoozeMost)
+		return fmt.Errorf("snoozeMost: %s, want 0 or more", p.SnoozeMost)
 	case p.Quiet.From < 0, p.Quiet.To < 0, p.Quiet.From >= 24*time.Hour, p.Quiet.To >= 24*time.Hour:
-		return fmt.Errorf("reconnect: quiet hours from %s to %s, want times of a day", p.Quiet.From, p.Quiet.To)
+		return fmt.Errorf("quiet: from %s to %s, want times of a day", p.Quiet.From, p.Quiet.To)
 	}
-	for _, s := range p.DirectAuto {
+	for i, s := range p.DirectAuto {
 		if !s.Broken() || s == events.AccessIsOver || s == events.Deleted {
-			return fmt.Errorf("reconnect: status %q is none to activate in without asking", s)
+			return fmt.Errorf("directAuto[%d]: %.40q is no status to activate in without asking; EXPIRED, DISCONNECTED and ERROR are", i, s)
 		}
 	}
 	for i, wait := range p.Reminders {
 		if wait <= 0 {
-			return fmt.Errorf("reconnect: reminder %d after %s, want more than 0", i+1, wait)
+			return fmt.Errorf("reminders[%d]: %s, want more than 0", i, wait)
 		}
 	}
 	for _, s := range []events.Status{events.Expired, events.Disconnected, events.Deleted, events.AccessIsOver, events.Failing} {
 		switch u := p.Statuses[s].Urgency; u {
 		case events.Required, events.Optional:
 		default:
-			return fmt.Errorf("reconnect: urgency %q of %s, want %s or %s", u, s, events.Required, events.Optional)
+			return fmt.Errorf("statuses.%s.urgency: %.40q, want %s or %s", s, u, events.Required, events.Optional)
 		}
 	}
 	for _, category := range slices.Sorted(maps.Keys(p.UnknownTypes)) {
 		switch a := p.UnknownTypes[category]; a {
 		case events.ActOAuth, events.ActDirect, events.ActReenter, events.ActVerifyIdentity, events.ActReconnectInApp:
 		default:
-			return fmt.Errorf("reconnect: action %q for category %q is nothing a member can do", a, category)
+			return fmt.Errorf("unknownTypes.%s: %.40q is nothing a member can do; want %s, %s, %s, %s or %s", category, a,
+				events.ActOAuth, events.ActDirect, events.ActReenter, events.ActVerifyIdentity, events.ActReconnectInApp)
 		}
 	}
 	return nil

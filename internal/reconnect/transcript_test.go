@@ -175,7 +175,7 @@ func (s *story) agree(t *testing.T, what, value string) {
 	default:
 		t.Fatalf("nobody knows the policy %q", what)
 	}
-	if err := s.policy.validate(); err != nil {
+	if err := s.policy.Validate(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -473,7 +473,7 @@ func BenchmarkBreakToPrompt(b *testing.B) {
 		up := &turning{}
 		up.still.Store(true)
 		rules := poller.FastRules()
-		rules.Confirm, rules.HoldOpen, rules.Settle = 1, 1, 1
+		rules.Confirm, rules.HoldOpen, rules.Settle = map[events.Status]time.Duration{events.Expired: 1}, 1, 1
 		p, err := poller.New(poller.Config{
 			Log: log(), Tokenizer: keys, Registry: newCrowd(keys, []string{"member-1"}, func(int) secret.Value { return secret.New("t") }),
 			Upstream: up, Leases: all{}, Rules: rules, Pace: patient(), Rate: 1e9,

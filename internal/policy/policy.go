@@ -1,0 +1,296 @@
+// Package policy is the file in which an operator says when a break is
+// believed, who is asked, how insistently, and what holds prompts back. The
+// meaning and the defaults of its keys are those of the packages that use them.
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/judge"
+	"github.com/smartconnect/connector/internal/poller"
+	"github.com/smartconnect/connector/internal/reconnect"
+	"github.com/smartconnect/connector/internal/strictyaml"
+)
+
+// Settings are what a file sets.
+type Settings struct {
+	Rules  poller.Rules
+	Policy reconnect.Policy
+	Judge  judge.Rules
+}
+
+// Defaults returns the settings for real members.
+func Defaults() Settings {
+	return Settings{poller.DefaultRules(), reconnect.DefaultPolicy(), judge.DefaultRules()}
+}
+
+// Fast returns settings to try things out with: what one waits for is short,
+// reminders and expiry stay long.
+func Fast() Settings {
+	s := Defaults()
+	s.Rules = poller.FastRules()
+	s.Policy.Grace, s.Policy.Group = 5*time.Second, 300*time.Millisecond
+	s.Judge.StormWindow = s.shortestConfirm() / 2
+	return s
+}
+
+func (s Settings) shortestConfirm() time.Duration {
+	return slices.Min(slices.Collect(maps.Values(s.Rules.Confirm)))
+}
+
+// Validate says what is wrong with s, alone and together. Each error begins
+// with the key it is about.
+func (s Settings) Validate() error {
+	if err := s.Rules.Validate(); err != nil {
+		return err
+	}
+	if err := s.Policy.Validate(); err != nil {
+		return err
+	}
+	var due time.Duration
+	for i, wait := range s.Policy.Reminders {
+		if due += wait; due >= s.Policy.Expiry {
+			return fmt.Errorf("reminders[%d]: due %s after the opening, when the prompt has expired (expiry %s)", i, due, s.Policy.Expiry)
+		}
+	}
+	return s.Judge.Validate(s.shortestConfirm())
+}
+
+// Load reads a file. What it leaves out is as in base. An error says the line,
+// the key and what is wanted.
+func Load(name string, base Settings) (Settings, error) {
+	body, err := os.ReadFile(name)
+	if err != nil {
+		return base, fmt.Errorf("policy: %w", err)
+	}
+	s, err := parse(body, base)
+	if err != nil {
+		return base, fmt.Errorf("policy: %s: %w", filepath.Base(name), err)
+	}
+	return s, nil
+}
+
+func parse(body []byte, base Settings) (Settings, error) {
+	f := fileOf(base)
+	if err := strictyaml.Decode(bytes.NewReader(body), &f); err != nil {
+		return base, err
+	}
+	s, err := f.settings()
+	if err == nil {
+		err = s.Validate()
+	}
+	if err != nil {
+		return base, at(body, err)
+	}
+	return s, nil
+}
+
+// at says on which line the key stands that an error is about.
+func at(body []byte, err error) error {
+	var doc yaml.Node
+	if yaml.Unmarshal(body, &doc) != nil || len(doc.Content) != 1 {
+		return err
+	}
+	key, _, _ := strings.Cut(err.Error(), ":")
+	line, n := 0, doc.Content[0]
+	for word := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+		if n = child(n, word); n == nil {
+			break
+		}
+		line = n.Line
+	}
+	if line == 0 {
+		return err // the file leaves it out: it is at odds with what the file says elsewhere
+	}
+	return fmt.Errorf("line %d: %w", line, err)
+}
+
+// child returns what stands under a key or a number of n, nil if nothing does.
+func child(n *yaml.Node, word string) *yaml.Node {
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == word {
+				return n.Content[i+1]
+			}
+		}
+	case yaml.SequenceNode:
+		if i, err := strconv.Atoi(word); err == nil && i < len(n.Content) {
+			return n.Content[i]
+		}
+	default:
+	}
+	return nil
+}
+
+// Write writes s as a file, with the reason of each key.
+func Write(w io.Writer, s Settings) error {
+	body, err := yaml.Marshal(fileOf(s))
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(body, &doc); err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	why := map[string]string{}
+	for _, k := range Keys(s) {
+		why[k.Name] = k.Why
+	}
+	comment(doc.Content[0], "", why)
+	e := yaml.NewEncoder(w)
+	e.SetIndent(2)
+	return errors.Join(e.Encode(&doc), e.Close())
+}
+
+// comment puts the reasons above the keys.
+func comment(n *yaml.Node, below string, why map[string]string) {
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		name := below + key.Value
+		if reason := why[name]; reason != "" {
+			key.HeadComment = reason
+		}
+		if value.Kind == yaml.SequenceNode || value.Kind == yaml.MappingNode && (len(value.Content) == 0 || below != "") {
+			value.Style = yaml.FlowStyle
+		}
+		comment(value, name+".", why)
+	}
+}
+
+// Values returns s as a file has it, for other formats than YAML.
+func Values(s Settings) (map[string]any, error) {
+	body, err := yaml.Marshal(fileOf(s))
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	values := map[string]any{}
+	if err := yaml.Unmarshal(body, &values); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	return values, nil
+}
+
+// A Key is one setting as it is documented.
+type Key struct{ Name, Value, Why string }
+
+// Keys returns the keys of a file with the values of s, in the order in which
+// they are written. Those of tables by status stand together.
+func Keys(s Settings) []Key { return keysOf(fileOf(s)) }
+
+// A Duration is written as 90s, 10m, 24h or 7d.
+type Duration time.Duration
+
+const day = 24 * time.Hour
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	if days, ok := strings.CutSuffix(n.Value, "d"); ok {
+		if v, err := strconv.ParseUint(days, 10, 15); err == nil {
+			*d = Duration(time.Duration(v) * day)
+			return nil
+		}
+	}
+	v, err := time.ParseDuration(n.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: want a time like 90s, 10m, 24h or 7d", n.Line)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// String returns d as it is written.
+func (d Duration) String() string {
+	v := time.Duration(d)
+	if v > day && v%day == 0 {
+		return fmt.Sprintf("%dd", v/day)
+	}
+	s := v.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = strings.TrimSuffix(s, zero[1:])
+		}
+	}
+	return s
+}
+
+// MarshalYAML implements yaml.Marshaler.
+func (d Duration) MarshalYAML() (any, error) { return d.String(), nil }
+
+// A clock is a time of the day, as 22:00; empty for none.
+type clock string
+
+// MarshalYAML implements yaml.Marshaler: without quotes there are readers that
+// take it for a number of minutes.
+func (c clock) MarshalYAML() (any, error) {
+	return &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Value: string(c)}, nil
+}
+
+func (c clock) sinceMidnight(key string) (time.Duration, error) {
+	if c == "" {
+		return 0, nil
+	}
+	at, err := time.Parse("15:04", string(c))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %.40q, want a time of the day like 22:00", key, string(c))
+	}
+	return at.Sub(at.Truncate(day)), nil
+}
+
+func clockOf(d time.Duration) clock {
+	return clock(time.Time{}.Add(d).Format("15:04"))
+}
+
+// statuses has a value for each status in which the member may be asked.
+type statuses[T any] struct {
+	Expired      T `yaml:"EXPIRED"`
+	Disconnected T `yaml:"DISCONNECTED"`
+	Deleted      T `yaml:"DELETED"`
+	AccessEnded  T `yaml:"ACCESS_ENDED"`
+	Error        T `yaml:"ERROR"`
+}
+
+func statusesOf[T, U any](m map[events.Status]U, f func(U) T) statuses[T] {
+	return statuses[T]{
+		f(m[events.Expired]), f(m[events.Disconnected]), f(m[events.Deleted]), f(m[events.AccessIsOver]), f(m[events.Failing]),
+	}
+}
+
+func byStatus[T, U any](s statuses[T], f func(T) U) map[events.Status]U {
+	return map[events.Status]U{
+		events.Expired: f(s.Expired), events.Disconnected: f(s.Disconnected), events.Deleted: f(s.Deleted),
+		events.AccessIsOver: f(s.AccessEnded), events.Failing: f(s.Error),
+	}
+}
+
+func durations(all []time.Duration) []Duration {
+	list := []Duration{}
+	for _, d := range all {
+		list = append(list, Duration(d))
+	}
+	return list
+}
+
+func times(all []Duration) []time.Duration {
+	var list []time.Duration
+	for _, d := range all {
+		list = append(list, time.Duration(d))
+	}
+	return list
+}
