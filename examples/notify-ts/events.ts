@@ -990,6 +990,10 @@ export interface Events {
       confirmedAt?: string
       /** When b.well stopped listing it. Absent while it is listed. */
       removedAt?: string
+      /** The end that connection.expiring told. Absent while it is not CONNECTED, or nothing was told. */
+      expiresAt?: string
+      /** When that was told last. Absent as expiresAt is. */
+      warnedAt?: string
       /** The number of the latest break; 0 if it never broke. */
       episode: number
       /** Since when the latest break lasts. */
