@@ -172,7 +172,8 @@ type Prompt struct {
 	Action           Action          `json:"action"`
 	Reason           string          `json:"reason"`
 	Urgency          Urgency         `json:"urgency"`
-	Notify           bool            `json:"notify"` // push to the member now
+	Notify           bool            `json:"notify"`              // push to the member now
+	NotPushed        string          `json:"notPushed,omitempty"` // why not: policy, pushed_before, weekly_cap
 	ConnectionStatus Status          `json:"connectionStatus"`
 	IntegrationType  IntegrationType `json:"integrationType,omitempty"`
 	OpenedAt         time.Time       `json:"openedAt"`

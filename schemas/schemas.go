@@ -15,12 +15,12 @@ import (
 
 // Version is the version of the contract as it is here: that of the newest
 // folder below released/, or, once something was added to it, the next.
-const Version = "1.0.0"
+const Version = "1.1.0"
 
 // FS holds <type>.json, the JSON Schema of the type's data;
 // fixtures/<type>.json, a whole event in CloudEvents' JSON format;
-// envelope.json, the schema of such an event; services/<subject>.request.json
-// and .reply.json; asyncapi.yaml; and texts/<language>.json, what to push for a
+// envelope.json, the schema of such an event; record.json, that of an entry of
+// the audit record; services/<subject>.request.json and .reply.json; asyncapi.yaml; and texts/<language>.json, what to push for a
 // prompt by its action and urgency.
 //
 //go:embed asyncapi.yaml *.json fixtures/*.json services/*.json texts/*.json

@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/embednats"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/members"
@@ -332,6 +333,7 @@ func (w *world) audit(ctx context.Context) {
 		w.t.Fatal(err)
 	}
 	ids, last := map[string]bool{}, map[string]uint64{}
+	var asked []events.Event // what must be on record
 	var open strings.Builder // what anybody may see
 	for read := uint64(0); read < info.State.LastSeq; {
 		msg, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
@@ -371,7 +373,12 @@ func (w *world) audit(ctx context.Context) {
 			w.t.Errorf("%d: sequence %d after %d on %s", read, e.Sequence, was, msg.Subject())
 		}
 		last[msg.Subject()] = e.Sequence
+		switch e.Type.Kind() {
+		case "prompt", "access", "source", "observer", "storm", "silence":
+			asked = append(asked, e)
+		}
 	}
+	w.onRecord(ctx, asked)
 	w.t.Logf("audited %d events on %d subjects", len(ids), len(last))
 	for _, m := range w.sim.Members() {
 		check, err := replay.CheckMember(ctx, w.js, w.log.Subjects(), w.keys.Tokenizer().Member(m.ID))
@@ -381,6 +388,34 @@ func (w *world) audit(ctx context.Context) {
 	}
 	w.private("subjects and headers", open.String())
 	w.private("logs", w.journals.String())
+}
+
+// onRecord waits until every event that must be is on record, with what it
+// says, and checks that the record names nobody.
+func (w *world) onRecord(ctx context.Context, asked []events.Event) {
+	w.t.Helper()
+	for {
+		var all strings.Builder
+		on := map[string]audit.Entry{}
+		err := audit.Read(ctx, w.js, nil, time.Time{}, func(e audit.Entry) error {
+			on[e.ID] = e
+			fmt.Fprintf(&all, "%s ", e.Subject())
+			return json.NewEncoder(&all).Encode(e)
+		})
+		missing := slices.DeleteFunc(slices.Clone(asked), func(e events.Event) bool {
+			entry, ok := on[e.ID]
+			return ok && entry.Sequence == e.Sequence && entry.EventType == e.Type && entry.Member == e.Member
+		})
+		if err == nil && len(missing) == 0 {
+			w.private("the record", all.String())
+			w.t.Logf("%d entries on record, of %d events", len(on), len(asked))
+			return
+		}
+		if ctx.Err() != nil {
+			w.t.Fatalf("%d of %d events are not on record, the first is %s %s; %v", len(missing), len(asked), missing[0].Type, missing[0].ID, err)
+		}
+		wait(ctx, 100*time.Millisecond)
+	}
 }
 
 // private fails if text holds anything that names a member, a connection or a

@@ -10,6 +10,7 @@ import (
 
 	"github.com/smartconnect/connector/internal/acting"
 	"github.com/smartconnect/connector/internal/members"
+	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/topology"
 )
 
@@ -22,7 +23,7 @@ type linkFlags struct {
 }
 
 // open returns the links, or nil if there are none.
-func (f linkFlags) open(ctx context.Context, js jetstream.JetStream, keys members.Keys, prompts acting.Prompts, now func() time.Time) (*acting.Links, error) {
+func (f linkFlags) open(ctx context.Context, js jetstream.JetStream, keys members.Keys, prompts acting.Prompts, ledger reconnect.Ledger, now func() time.Time) (*acting.Links, error) {
 	if !f.Links {
 		return nil, nil //nolint:nilnil // off is no error
 	}
@@ -34,6 +35,6 @@ func (f linkFlags) open(ctx context.Context, js jetstream.JetStream, keys member
 		return nil, fmt.Errorf("bucket %s: %w", topology.Links, err)
 	}
 	return acting.NewLinks(acting.LinkConfig{
-		BaseURL: f.LinksBaseURL, MaxTTL: f.LinksMaxTTL, Confirm: f.LinksConfirm, Signer: keys, Used: used, Prompts: prompts, Now: now,
+		BaseURL: f.LinksBaseURL, MaxTTL: f.LinksMaxTTL, Confirm: f.LinksConfirm, Signer: keys, Used: used, Prompts: prompts, Ledger: ledger, Now: now,
 	})
 }

@@ -41,6 +41,7 @@ type cli struct {
 	Silence  silenceCmd  `cmd:"" help:"Hold prompts back for a while."`
 	Storm    stormCmd    `cmd:"" help:"Look at and release a storm: prompts held since too much changed at once."`
 	Explain  explainCmd  `cmd:"" help:"Say why a member is prompted, or is not."`
+	Audit    auditCmd    `cmd:"" help:"Print the record of what members were asked, what they were not, and why."`
 	Policy   policyCmd   `cmd:"" help:"Check and show the policy: when and how members are asked."`
 	State    stateCmd    `cmd:"" help:"Print what is known and asked of members, or check that the events add up to it."`
 	Topology topologyCmd `cmd:"" help:"Compare and create the streams the connector needs."`

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/smartconnect/connector/internal/acting"
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/console"
 	"github.com/smartconnect/connector/internal/events"
@@ -141,7 +142,11 @@ func (s service) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("decider's consumer: %w", err)
 	}
-	w := &watch{clock: events.NewClock(s.log, s.now), durable: durable}
+	recorded, err := s.js.Consumer(ctx, topology.Events, topology.Auditor)
+	if err != nil {
+		return fmt.Errorf("auditor's consumer: %w", err)
+	}
+	w := &watch{clock: events.NewClock(s.log, s.now), decider: durable, auditor: recorded}
 	if err := w.measure(ctx); err != nil { // nobody may decide on a clock that was never compared
 		return err
 	}
@@ -154,9 +159,10 @@ func (s service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ledger := audit.NewLedger(s.js)
 	ours := actor{client, grants, looks{s.nc, servicePrefix + ".look"}}
 	decider, err := reconnect.New(reconnect.Config{
-		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Policy: s.set.Policy, Now: w.clock.Now,
+		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Ledger: ledger, Policy: s.set.Policy, Now: w.clock.Now,
 		Held: heldBy(view), Judged: view.Wait, Activate: ours.activate,
 	})
 	if err != nil {
@@ -179,12 +185,12 @@ func (s service) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	acts := reconnect.NewActions(s.log, tokens, ours, decider)
+	acts := reconnect.NewActions(reconnect.ActionsConfig{Log: s.log, Tokens: tokens, Actor: ours, Notes: decider, Ledger: ledger, Now: w.clock.Now})
 	ask := polls{store, tokens, ours.looks}
 	if s.links.Links && s.httpListen == "" {
 		return errors.New("--links: nobody would answer them; give --http-listen")
 	}
-	links, err := s.links.open(ctx, s.js, s.keys, acts, w.clock.Now)
+	links, err := s.links.open(ctx, s.js, s.keys, acts, ledger, w.clock.Now)
 	if err != nil {
 		return err
 	}
@@ -210,6 +216,7 @@ func (s service) run(ctx context.Context) error {
 		return decider.Run(ctx)
 	})
 	g.Go(func() error { return judging.Run(ctx) })
+	g.Go(func() error { return audit.NewProjector(recorded, ledger).Run(ctx) })
 	if s.httpListen != "" {
 		h := http.NewServeMux()
 		h.Handle("/", console.Handler(s.checks(), s.readings(p, leases, decider, w)))
@@ -290,6 +297,7 @@ func (s service) readings(p *poller.Poller, leases *poller.Leases, d *reconnect.
 		{Name: "connector_decider_pending", Help: "Triggers the decider was not yet given, of all replicas.", Read: func() float64 { return float64(w.pending.Load()) }},
 		{Name: "connector_decider_unacknowledged", Help: "Triggers the decider was given and has not settled, of all replicas.", Read: func() float64 { return float64(w.unacknowledged.Load()) }},
 		{Name: "connector_decider_redelivered", Help: "Unsettled triggers that were given more than once, of all replicas.", Read: func() float64 { return float64(w.redelivered.Load()) }},
+		{Name: "connector_audit_pending", Help: "Events that are not yet on record in the audit stream, of all replicas.", Read: func() float64 { return float64(w.unrecorded.Load()) }},
 		{Name: "connector_clock_offset_seconds", Help: "By how much the broker's clock is ahead of this machine's.", Read: func() float64 { return w.clock.Offset().Seconds() }},
 	}
 }

@@ -62,13 +62,13 @@ func (c schemaListCmd) Run(std streams) error {
 }
 
 // schemaNames lists the schemas: those of event types as the types are called,
-// the envelope's, and those of requests and replies.
+// the envelope's, the audit record's, and those of requests and replies.
 func schemaNames() []string {
 	var names []string
 	for _, t := range events.Types() {
 		names = append(names, string(t))
 	}
-	names = append(names, "envelope")
+	names = append(names, "envelope", "record")
 	services, err := fs.Glob(schemas.FS, "services/*.json")
 	if err != nil {
 		return names // only a bad pattern is an error

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -23,13 +24,14 @@ const (
 )
 
 // A watch keeps an eye on the broker: on its clock, and on how far the decider
-// is behind.
+// and the record are behind.
 type watch struct {
-	clock   *events.Clock
-	durable jetstream.Consumer
+	clock            *events.Clock
+	decider, auditor jetstream.Consumer
 
-	pending, unacknowledged, redelivered atomic.Int64
-	off                                  bool // said that the clock is off
+	pending, unacknowledged, redelivered atomic.Int64 // of the decider
+	unrecorded                           atomic.Int64 // of the auditor
+	off                                  bool         // said that the clock is off
 }
 
 // Run watches until ctx ends.
@@ -51,17 +53,21 @@ func (w *watch) once(ctx context.Context) {
 	if err := w.measure(ctx); err != nil && ctx.Err() == nil {
 		log.Warn().Err(err).Msg("clock not measured, the last offset stands")
 	}
-	info, err := w.durable.Info(ctx)
-	if err != nil {
+	decider, err := w.decider.Info(ctx)
+	auditor, auditErr := w.auditor.Info(ctx)
+	if err = errors.Join(err, auditErr); err != nil {
 		if ctx.Err() == nil {
-			log.Warn().Err(err).Msg("decider's consumer not read")
+			log.Warn().Err(err).Msg("durable consumers not read")
 		}
 		return
 	}
-	w.pending.Store(int64(min(info.NumPending, 1<<62)))
-	w.unacknowledged.Store(int64(info.NumAckPending))
-	w.redelivered.Store(int64(info.NumRedelivered))
+	w.pending.Store(waiting(decider))
+	w.unacknowledged.Store(int64(decider.NumAckPending))
+	w.redelivered.Store(int64(decider.NumRedelivered))
+	w.unrecorded.Store(waiting(auditor) + int64(auditor.NumAckPending))
 }
+
+func waiting(c *jetstream.ConsumerInfo) int64 { return int64(min(c.NumPending, 1<<62)) }
 
 // measure measures the clock and says when it goes wrong, and when it is right
 // again, once each.

@@ -82,6 +82,8 @@ export interface Events {
       urgency: "required" | "optional"
       /** Whether the member should be pushed now. False: show it in the app only. */
       notify: boolean
+      /** Why notify is false: policy (nobody is pushed for this status), pushed_before (in the same episode), weekly_cap. Absent where notify is true, and when a prompt is acknowledged or closed. Open. */
+      notPushed?: string
       /** The connection's status when the prompt was opened, b.well's word. Open. */
       connectionStatus: string
       /** PROA, DIRECT_IAS or INDIRECT_IAS. Open; absent if b.well sent none. */
@@ -1115,6 +1117,8 @@ export interface Events {
     urgency: "required" | "optional"
     /** Whether the member should be pushed now. False: show it in the app only. */
     notify: boolean
+    /** Why notify is false: policy (nobody is pushed for this status), pushed_before (in the same episode), weekly_cap. Absent where notify is true, and when a prompt is acknowledged or closed. Open. */
+    notPushed?: string
     /** The connection's status when the prompt was opened, b.well's word. Open. */
     connectionStatus: string
     /** PROA, DIRECT_IAS or INDIRECT_IAS. Open; absent if b.well sent none. */
@@ -1152,6 +1156,8 @@ export interface Events {
     urgency: "required" | "optional"
     /** Whether the member should be pushed now. False: show it in the app only. */
     notify: boolean
+    /** Why notify is false: policy (nobody is pushed for this status), pushed_before (in the same episode), weekly_cap. Absent where notify is true, and when a prompt is acknowledged or closed. Open. */
+    notPushed?: string
     /** The connection's status when the prompt was opened, b.well's word. Open. */
     connectionStatus: string
     /** PROA, DIRECT_IAS or INDIRECT_IAS. Open; absent if b.well sent none. */
@@ -1189,6 +1195,8 @@ export interface Events {
     urgency: "required" | "optional"
     /** Whether the member should be pushed now. False: show it in the app only. */
     notify: boolean
+    /** Why notify is false: policy (nobody is pushed for this status), pushed_before (in the same episode), weekly_cap. Absent where notify is true, and when a prompt is acknowledged or closed. Open. */
+    notPushed?: string
     /** The connection's status when the prompt was opened, b.well's word. Open. */
     connectionStatus: string
     /** PROA, DIRECT_IAS or INDIRECT_IAS. Open; absent if b.well sent none. */
@@ -1226,6 +1234,8 @@ export interface Events {
     urgency: "required" | "optional"
     /** Whether the member should be pushed now. False: show it in the app only. */
     notify: boolean
+    /** Why notify is false: policy (nobody is pushed for this status), pushed_before (in the same episode), weekly_cap. Absent where notify is true, and when a prompt is acknowledged or closed. Open. */
+    notPushed?: string
     /** The connection's status when the prompt was opened, b.well's word. Open. */
     connectionStatus: string
     /** PROA, DIRECT_IAS or INDIRECT_IAS. Open; absent if b.well sent none. */
@@ -1263,6 +1273,8 @@ export interface Events {
     urgency: "required" | "optional"
     /** Whether the member should be pushed now. False: show it in the app only. */
     notify: boolean
+    /** Why notify is false: policy (nobody is pushed for this status), pushed_before (in the same episode), weekly_cap. Absent where notify is true, and when a prompt is acknowledged or closed. Open. */
+    notPushed?: string
     /** The connection's status when the prompt was opened, b.well's word. Open. */
     connectionStatus: string
     /** PROA, DIRECT_IAS or INDIRECT_IAS. Open; absent if b.well sent none. */
@@ -1300,6 +1312,8 @@ export interface Events {
     urgency: "required" | "optional"
     /** Whether the member should be pushed now. False: show it in the app only. */
     notify: boolean
+    /** Why notify is false: policy (nobody is pushed for this status), pushed_before (in the same episode), weekly_cap. Absent where notify is true, and when a prompt is acknowledged or closed. Open. */
+    notPushed?: string
     /** The connection's status when the prompt was opened, b.well's word. Open. */
     connectionStatus: string
     /** PROA, DIRECT_IAS or INDIRECT_IAS. Open; absent if b.well sent none. */

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/rs/zerolog"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/reconnect"
 )
@@ -24,8 +25,9 @@ import (
 // Prompts are what links lead to.
 type Prompts interface {
 	Starter
-	// Prompt returns an open prompt without asking b.well anything.
-	Prompt(ctx context.Context, r reconnect.StartRequest) (events.Prompt, error)
+	// Prompt returns an open prompt and whose it is, without asking b.well
+	// anything.
+	Prompt(ctx context.Context, r reconnect.StartRequest) (events.MemberToken, events.Prompt, error)
 }
 
 // LinkConfig says how links are made and opened. Fields are required unless
@@ -37,6 +39,7 @@ type LinkConfig struct {
 	Signer  Signer
 	Used    jetstream.KeyValue // remembers a used link for longer than MaxTTL
 	Prompts Prompts
+	Ledger  reconnect.Ledger
 	Now     func() time.Time // default time.Now
 }
 
@@ -101,7 +104,7 @@ func (l *Links) Mint(ctx context.Context, r LinkRequest) (Link, error) {
 	if r.PromptID == "" || ttl < MinLinkTTL || ttl > l.config.MaxTTL || r.TTL > int64(MaxLinkTTL/time.Second) {
 		return Link{}, fmt.Errorf("%w: want promptId, and a ttl of %.0f to %.0f seconds if any", reconnect.BadRequest, MinLinkTTL.Seconds(), l.config.MaxTTL.Seconds())
 	}
-	p, err := l.config.Prompts.Prompt(ctx, reconnect.StartRequest{PromptID: r.PromptID, MemberID: r.MemberID})
+	m, p, err := l.config.Prompts.Prompt(ctx, reconnect.StartRequest{PromptID: r.PromptID, MemberID: r.MemberID})
 	if err != nil {
 		return Link{}, err
 	}
@@ -110,6 +113,9 @@ func (l *Links) Mint(ctx context.Context, r LinkRequest) (Link, error) {
 	}
 	made := link{prompt: r.PromptID, expires: l.config.Now().Add(ttl).Truncate(time.Second).UTC()}
 	_, _ = rand.Read(made.nonce[:]) // never fails
+	if err := l.config.Ledger.Record(ctx, made.entry(audit.LinkMinted, m, l.config.Now())); err != nil {
+		return Link{}, fmt.Errorf("%w: %w", reconnect.Upstream, err) // what is not on record is not handed out
+	}
 	zerolog.Ctx(ctx).Info().Str("prompt", r.PromptID).Time("expires", made.expires).Msg("link minted")
 	return Link{URL: l.config.BaseURL + "/go/" + made.token(l.config.Signer), Expires: made.expires}, nil
 }
@@ -194,14 +200,14 @@ func (l *Links) visit(w http.ResponseWriter, r *http.Request, tapped bool) {
 		l.show(w, r, pageUsed, said)
 		return
 	}
-	p, err := l.config.Prompts.Prompt(ctx, reconnect.StartRequest{PromptID: said.prompt})
+	m, p, err := l.config.Prompts.Prompt(ctx, reconnect.StartRequest{PromptID: said.prompt})
 	if err != nil {
 		l.fail(w, r, err)
 		return
 	}
 	switch {
 	case p.Action == events.ActOAuth && tapped, p.Action == events.ActDirect && r.Method == http.MethodPost:
-		l.act(w, r, said)
+		l.act(w, r, m, said)
 	case p.Action == events.ActOAuth:
 		l.show(w, r, pageOAuth, said)
 	case p.Action == events.ActDirect:
@@ -214,7 +220,7 @@ func (l *Links) visit(w http.ResponseWriter, r *http.Request, tapped bool) {
 }
 
 // act uses the link up, and only then acts on its prompt.
-func (l *Links) act(w http.ResponseWriter, r *http.Request, said link) {
+func (l *Links) act(w http.ResponseWriter, r *http.Request, m events.MemberToken, said link) {
 	ctx := r.Context()
 	revision, err := l.config.Used.Create(ctx, said.key(), nil, jetstream.KeyTTL(said.expires.Sub(l.config.Now())+clocksDiffer))
 	if exists(err) {
@@ -225,7 +231,10 @@ func (l *Links) act(w http.ResponseWriter, r *http.Request, said link) {
 		l.fail(w, r, fmt.Errorf("claim a link: %w", err))
 		return
 	}
-	started, err := l.config.Prompts.Start(ctx, reconnect.StartRequest{PromptID: said.prompt})
+	var started reconnect.Started
+	if err = l.config.Ledger.Record(ctx, said.entry(audit.LinkUsed, m, l.config.Now())); err == nil {
+		started, err = l.config.Prompts.Start(ctx, reconnect.StartRequest{PromptID: said.prompt})
+	}
 	switch why := refusal(err); {
 	case err == nil:
 	case why == reconnect.Upstream || why == reconnect.TooMany:
@@ -257,6 +266,14 @@ func (l *Links) act(w http.ResponseWriter, r *http.Request, said link) {
 // clocksDiffer is by how much the clocks of two replicas may differ before a
 // used link could be used again.
 const clocksDiffer = time.Hour
+
+// entry is what is recorded of a link. The prompt's id begins with its
+// connection's token.
+func (l link) entry(what audit.What, m events.MemberToken, now time.Time) audit.Entry {
+	c, _, _ := strings.Cut(l.prompt, ".")
+	e := audit.Entry{At: now.UTC(), What: what, Member: m, Part: c, PromptID: l.prompt, Until: l.expires}
+	return e.Identify(l.prompt, l.key(), now.UTC().Format(time.RFC3339Nano))
+}
 
 func (l link) key() string { return hex.EncodeToString(l.nonce[:]) }
 

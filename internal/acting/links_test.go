@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,11 +17,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/natstest"
 	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/topology"
 )
+
+const memberToken events.MemberToken = "mmmmmmmmmmmmmmmmmmmmmmmmmm"
 
 const provider = "https://provider.example/authorize?state=s3"
 
@@ -38,16 +42,29 @@ type linked struct {
 	answer  reconnect.Started
 	err     error // what Start answers
 	started int
+
+	record     []audit.Entry
+	unrecorded error // what Record answers
 }
 
-func (l *linked) Prompt(_ context.Context, r reconnect.StartRequest) (events.Prompt, error) {
+func (l *linked) Prompt(_ context.Context, r reconnect.StartRequest) (events.MemberToken, events.Prompt, error) {
 	if r.MemberID != "" && r.MemberID != member {
-		return events.Prompt{}, reconnect.NotFound
+		return "", events.Prompt{}, reconnect.NotFound
 	}
 	if l.gate != nil {
 		l.gate()
 	}
-	return events.Prompt{PromptID: r.PromptID, Action: l.action}, l.asked
+	return memberToken, events.Prompt{PromptID: r.PromptID, Action: l.action}, l.asked
+}
+
+// Record keeps the record in memory, unless it refuses.
+func (l *linked) Record(_ context.Context, entries ...audit.Entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unrecorded == nil {
+		l.record = append(l.record, entries...)
+	}
+	return l.unrecorded
 }
 
 func (l *linked) Start(_ context.Context, r reconnect.StartRequest) (reconnect.Started, error) {
@@ -80,7 +97,7 @@ func newLinked(t *testing.T, action events.Action) *linked {
 
 func (l *linked) config() LinkConfig {
 	return LinkConfig{
-		BaseURL: "https://links.example.org/reconnect/", MaxTTL: time.Hour, Signer: keys(l.t), Used: l.kv, Prompts: l,
+		BaseURL: "https://links.example.org/reconnect/", MaxTTL: time.Hour, Signer: keys(l.t), Used: l.kv, Prompts: l, Ledger: l,
 		Now: func() time.Time { return l.now },
 	}
 }
@@ -490,5 +507,32 @@ func TestPages(t *testing.T) {
 				t.Errorf("%s in %s has %d buttons, its way is %q", name, lang, buttons, kind.way)
 			}
 		}
+	}
+}
+
+// A link is on record before it is handed out, and its use before anything is
+// done. What cannot be put on record leaves the link as it was.
+func TestLinksAreOnRecord(t *testing.T) {
+	l := newLinked(t, events.ActOAuth)
+	path := l.mint()
+	l.unrecorded = reconnect.Upstream
+	if made, err := l.links.Mint(t.Context(), LinkRequest{PromptID: prompt}); !errors.Is(err, reconnect.Upstream) || made != (Link{}) {
+		t.Errorf("minted off the record: %v", err)
+	}
+	if answer := l.visit("GET", path, tap()...); answer.Code != 502 || l.started != 0 {
+		t.Errorf("%d, started %d times off the record", answer.Code, l.started)
+	}
+	l.unrecorded = nil
+	l.redirected(l.visit("GET", path, tap()...))
+	l.shows(l.visit("GET", path, tap()...), 410, usedTitle)
+	var got []audit.What
+	for _, e := range l.record {
+		got = append(got, e.What)
+		if e.Member != memberToken || e.PromptID != prompt || e.Part+".1" != prompt || e.Until.IsZero() || e.ID == "" {
+			t.Errorf("%+v", e)
+		}
+	}
+	if !slices.Equal(got, []audit.What{audit.LinkMinted, audit.LinkUsed}) {
+		t.Errorf("on record: %v", got)
 	}
 }

@@ -41,10 +41,11 @@ var may = map[string][]string{
 	"internal/bwell":         {"internal/secret", "backoff"},
 	"internal/members":       {"internal/bwell", "internal/events", "internal/secret", "nats.go", "zerolog", "x/sync"},
 	"internal/poller":        {"internal/bwell", "internal/events", "internal/lease", "internal/members", "internal/secret", "backoff", "nats.go", "zerolog", "x/time"},
-	"internal/reconnect":     {"internal/events", "internal/secret", "nats.go", "zerolog", "x/sync", "x/time"},
+	"internal/audit":         {"internal/events", "nats.go", "zerolog"},
+	"internal/reconnect":     {"internal/audit", "internal/events", "internal/secret", "nats.go", "zerolog", "x/sync", "x/time"},
 	"internal/lease":         {"nats.go"},
 	"internal/judge":         {"internal/events", "nats.go", "zerolog"},
-	"internal/acting":        {"internal/events", "internal/reconnect", "nats.go", "x/text", "zerolog"},
+	"internal/acting":        {"internal/audit", "internal/events", "internal/reconnect", "nats.go", "x/text", "zerolog"},
 	"internal/simulator":     {"gqlparser", "golang-jwt"},
 	"internal/bridge":        {"internal/events", "internal/replay", "internal/strictyaml", "backoff", "nats.go", "standard-webhooks", "yaml", "zerolog"},
 	"internal/replay":        {"internal/events", "internal/topology", "nats.go", "x/time"},
@@ -88,6 +89,7 @@ var apart = [][2]string{
 // pure lists the files that decide. They take the time as an argument.
 var pure = []string{
 	"internal/acting/token.go",
+	"internal/audit/entry.go",
 	"internal/events/data.go",
 	"internal/events/event.go",
 	"internal/events/head.go",

@@ -98,8 +98,7 @@ func tokenNames(kind string) []string {
 
 func asyncAPI(t *testing.T) []byte {
 	t.Helper()
-	i := slices.IndexFunc(topology.Desired(topology.Config{Prefix: DefaultPrefix}), func(s topology.Stream) bool { return s.Config.Name == Stream })
-	stream := topology.Desired(topology.Config{Prefix: DefaultPrefix})[i].Config
+	stream, record := streamOf(Stream), streamOf(topology.Audit)
 
 	var channels, operations, messages pairs
 	for _, kind := range Kinds() {
@@ -113,6 +112,16 @@ func asyncAPI(t *testing.T) []byte {
 	for _, typ := range Types() {
 		messages = append(messages, short(typ), messageOf(t, typ))
 	}
+	entry := object(t, "record.json")
+	messages = append(messages, "record", pairs{
+		"name", "record", "title", entry["title"], "summary", entry["description"], "contentType", jsonType, "payload", ref("./record.json"),
+	})
+	channels = append(channels, "record", recordChannel(record))
+	operations = append(operations, "publish.record", pairs{
+		"action", "send", "channel", ref("#/channels/record"), "summary", "Recorded by the connector, for audits.",
+		"bindings",
+		pairs{"nats", pairs{"bindingVersion", "0.1.0"}},
+	})
 	for _, name := range services(t) {
 		address := strings.TrimPrefix(name, "sc.svc.v1.")
 		for _, way := range []string{"request", "reply"} {
@@ -212,6 +221,34 @@ func channelOf(kind string, stream jetstream.StreamConfig) pairs {
 		},
 		"replay", replay,
 	})
+}
+
+// streamOf returns a stream of the topology.
+func streamOf(name string) jetstream.StreamConfig {
+	all := topology.Desired(topology.Config{Prefix: DefaultPrefix})
+	return all[slices.IndexFunc(all, func(s topology.Stream) bool { return s.Config.Name == name })].Config
+}
+
+func recordChannel(stream jetstream.StreamConfig) pairs {
+	return pairs{
+		"address", "sc.audit.{about}.{what}.{member}.{part}", "title", "The audit record",
+		"parameters",
+		pairs{
+			"about", pairs{"description", "First word of what happened: prompt, access, act, link, silence, storm, source, observer, event."},
+			"what", pairs{"description", "Second word of what happened: opened, suppressed, …"},
+			"member", pairs{"description", "Keyed token of the member. Left out where all members are concerned."},
+			"part", pairs{"description", "Keyed token of the connection, source or recommendation, or the id of the silence. Left out where there is none."},
+		},
+		"messages",
+		pairs{"record", ref("#/components/messages/record")},
+		"x-jetstream",
+		pairs{
+			"stream", stream.Name, "filter", stream.Subjects[0], "head", false,
+			"retention",
+			pairs{"policy", stream.Retention.String(), "maxMsgsPerSubject", stream.MaxMsgsPerSubject, "maxAge", stream.MaxAge.String()},
+			"replay", "Deliver by start sequence or time; drop entries whose id you have seen.",
+		},
+	}
 }
 
 func messageOf(t *testing.T, typ Type) pairs {

@@ -583,8 +583,8 @@ func sorted(list []any) []string {
 	return all
 }
 
-// TestServiceSchemas holds the schemas of requests and replies to the rules of
-// the others. That the service keeps to them is tested where it runs.
+// TestServiceSchemas holds the schemas of requests, replies and entries of the
+// audit record to the rules of the others. That the service keeps to them is tested where it runs.
 func TestServiceSchemas(t *testing.T) {
 	found, err := fs.Glob(schemas.FS, "services/*.json")
 	if err != nil {
@@ -593,7 +593,7 @@ func TestServiceSchemas(t *testing.T) {
 	if want := 2*len(services(t)) + 1; len(found) != want {
 		t.Errorf("%d schemas, want a request and a reply each, and the refusal: %d", len(found), want)
 	}
-	for _, name := range found {
+	for _, name := range append(found, "record.json") {
 		schema, raw := compile(t, path.Base(name), file(t, name))
 		if raw["$id"] != path.Base(name) || raw["title"] == nil || raw["description"] == nil || raw["additionalProperties"] != false {
 			t.Errorf("%s: its $id, title, description or additionalProperties is wrong", name)

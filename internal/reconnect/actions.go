@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/secret"
 )
@@ -92,12 +93,19 @@ type StartRequest struct {
 	MemberID string `json:"memberId,omitempty"` // checked if given
 }
 
+// ActionsConfig is what Actions need. All fields are required unless noted.
+type ActionsConfig struct {
+	Log    *events.Log
+	Tokens events.Tokenizer
+	Actor  Actor
+	Notes  Notary
+	Ledger Ledger
+	Now    func() time.Time // default time.Now
+}
+
 // Actions acts on prompts. It is safe for concurrent use.
 type Actions struct {
-	log    *events.Log
-	tokens events.Tokenizer
-	actor  Actor
-	notes  Notary
+	ActionsConfig
 
 	mu     sync.Mutex
 	limits map[string]*rate.Limiter
@@ -108,9 +116,12 @@ type Notary interface {
 	Note(ctx context.Context, m events.MemberToken, notes ...Note) error
 }
 
-// NewActions returns Actions on the prompts of log.
-func NewActions(log *events.Log, tokens events.Tokenizer, actor Actor, notes Notary) *Actions {
-	return &Actions{log: log, tokens: tokens, actor: actor, notes: notes, limits: map[string]*rate.Limiter{}}
+// NewActions returns Actions on the prompts of c.Log.
+func NewActions(c ActionsConfig) *Actions {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Actions{ActionsConfig: c, limits: map[string]*rate.Limiter{}}
 }
 
 // Start acts on an open prompt: it reads the connection again, refuses a stale
@@ -127,7 +138,7 @@ func (a *Actions) Start(ctx context.Context, r StartRequest) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}
-	head, err := a.log.Member(ctx, m)
+	head, err := a.Log.Member(ctx, m)
 	if err != nil {
 		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
 	}
@@ -140,17 +151,18 @@ func (a *Actions) Start(ctx context.Context, r StartRequest) (Started, error) {
 	return a.startPrompt(ctx, m, head.Snapshot, r.PromptID)
 }
 
-// Prompt returns the open prompt that r names, without asking b.well anything.
-// An error is a [Refusal], or wraps one.
-func (a *Actions) Prompt(ctx context.Context, r StartRequest) (events.Prompt, error) {
+// Prompt returns the open prompt that r names and whose it is, without asking
+// b.well anything. An error is a [Refusal], or wraps one.
+func (a *Actions) Prompt(ctx context.Context, r StartRequest) (events.MemberToken, events.Prompt, error) {
 	if r.PromptID == "" || !wellFormed(r.PromptID) {
-		return events.Prompt{}, NotFound
+		return "", events.Prompt{}, NotFound
 	}
 	m, err := a.owner(ctx, r)
 	if err != nil {
-		return events.Prompt{}, err
+		return "", events.Prompt{}, err
 	}
-	return a.open(ctx, m, r.PromptID)
+	p, err := a.open(ctx, m, r.PromptID)
+	return m, p, err
 }
 
 // wellFormed reports whether id could be a prompt's or an offer's. What could
@@ -167,11 +179,11 @@ func (a *Actions) owner(ctx context.Context, r StartRequest) (events.MemberToken
 	} else if i := strings.LastIndexByte(part, '.'); i >= 0 {
 		part = part[:i]
 	}
-	m, err := a.log.Owner(ctx, kind, part)
+	m, err := a.Log.Owner(ctx, kind, part)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", Upstream, err)
 	}
-	if m == "" || r.MemberID != "" && a.tokens.Member(r.MemberID) != m {
+	if m == "" || r.MemberID != "" && a.Tokens.Member(r.MemberID) != m {
 		return "", NotFound
 	}
 	return m, nil
@@ -179,7 +191,7 @@ func (a *Actions) owner(ctx context.Context, r StartRequest) (events.MemberToken
 
 // open returns the open prompt of m with an id.
 func (a *Actions) open(ctx context.Context, m events.MemberToken, promptID string) (events.Prompt, error) {
-	agenda, err := a.log.Agenda(ctx, m)
+	agenda, err := a.Log.Agenda(ctx, m)
 	if err != nil {
 		return events.Prompt{}, fmt.Errorf("%w: %w", Upstream, err)
 	}
@@ -196,7 +208,7 @@ func (a *Actions) open(ctx context.Context, m events.MemberToken, promptID strin
 func (a *Actions) startOffer(ctx context.Context, m events.MemberToken, known *events.Member, offerID string) (Started, error) {
 	for _, o := range known.Recommendations {
 		if o.OfferID == offerID {
-			return a.oauth(ctx, m, "", o.Alias)
+			return a.oauth(ctx, audit.Entry{Member: m, Part: offerID, Action: events.ActOAuth}, "", o.Alias)
 		}
 	}
 	return Started{}, StalePrompt
@@ -207,7 +219,7 @@ func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *
 	if err != nil {
 		return Started{}, err
 	}
-	now, found, err := a.actor.Connection(ctx, m, prompt.ConnectionID, prompt.IntegrationType)
+	now, found, err := a.Actor.Connection(ctx, m, prompt.ConnectionID, prompt.IntegrationType)
 	switch {
 	case err != nil:
 		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
@@ -219,20 +231,21 @@ func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *
 		return Started{}, ConsentEnded
 	}
 	token := events.ConnectionToken(promptID[:strings.LastIndexByte(promptID, '.')])
+	e := audit.Entry{Member: m, Part: string(token), PromptID: promptID, Action: prompt.Action}
 	switch prompt.Action {
 	case events.ActOAuth:
-		return a.oauth(ctx, m, token, prompt.ConnectionID)
+		return a.oauth(ctx, e, token, prompt.ConnectionID)
 	case events.ActDirect:
-		return a.activate(ctx, m, token, prompt)
+		return a.activate(ctx, e, prompt)
 	case events.ActVerifyIdentity:
-		verified, err := a.actor.Verified(ctx, m)
+		verified, err := a.Actor.Verified(ctx, m)
 		if err != nil {
 			return Started{}, fmt.Errorf("%w: %w", Upstream, err)
 		}
 		if !verified {
 			return Started{}, IdentityRequired
 		}
-		return a.activate(ctx, m, token, prompt)
+		return a.activate(ctx, e, prompt)
 	case events.ActReconnectInApp:
 		return Started{}, ReconnectInApp
 	default:
@@ -240,39 +253,59 @@ func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *
 	}
 }
 
-func (a *Actions) oauth(ctx context.Context, m events.MemberToken, c events.ConnectionToken, connectionID string) (Started, error) {
-	url, err := a.actor.OAuthURL(ctx, m, connectionID)
-	if errors.Is(err, ErrRefused) {
-		return Started{}, ReconnectInApp
-	}
+func (a *Actions) oauth(ctx context.Context, e audit.Entry, c events.ConnectionToken, connectionID string) (Started, error) {
+	var url secret.Value
+	err := onRecord(ctx, a.Ledger, a.Now, e, func() (what audit.What, err error) {
+		url, err = a.Actor.OAuthURL(ctx, e.Member, connectionID)
+		switch {
+		case errors.Is(err, ErrRefused):
+			return "", ReconnectInApp
+		case err != nil:
+			return "", fmt.Errorf("%w: %w", Upstream, err)
+		}
+		return audit.Minted, nil
+	})
 	if err != nil {
-		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+		return Started{}, err
 	}
-	a.lookAt(ctx, m, c, "")
+	a.lookAt(ctx, e.Member, c, "")
 	return Started{Method: string(events.ActOAuth), RedirectURL: url.Reveal()}, nil
 }
 
-func (a *Actions) activate(ctx context.Context, m events.MemberToken, c events.ConnectionToken, prompt events.Prompt) (Started, error) {
-	status, err := a.actor.ActivateDirect(ctx, m, prompt.ConnectionID)
-	switch {
-	case errors.Is(err, ErrRefused):
-		refusal, instead := ReconnectInApp, events.ActReconnectInApp
-		if verified, err := a.actor.Verified(ctx, m); err == nil && !verified {
-			refusal, instead = IdentityRequired, events.ActVerifyIdentity
+func (a *Actions) activate(ctx context.Context, e audit.Entry, prompt events.Prompt) (Started, error) {
+	c := events.ConnectionToken(e.Part)
+	var status events.Status
+	err := onRecord(ctx, a.Ledger, a.Now, e, func() (what audit.What, err error) {
+		status, err = a.Actor.ActivateDirect(ctx, e.Member, prompt.ConnectionID)
+		switch {
+		case errors.Is(err, ErrRefused):
+			return "", a.anotherWay(ctx, e.Member, c, prompt)
+		case err != nil:
+			a.lookAt(ctx, e.Member, c, "") // it may have been activated
+			return "", fmt.Errorf("%w: %w", Upstream, err)
 		}
-		// From now on the prompt asks for what is needed. If that cannot be noted,
-		// the next tap finds it out again.
-		note := Note{Kind: Instead, Connection: c, PromptID: prompt.PromptID, Action: instead}
-		if err := a.notes.Note(ctx, m, note); err != nil && !errors.Is(err, StalePrompt) {
-			zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m)).Msg("another way not noted")
-		}
-		return Started{}, refusal
-	case err != nil:
-		a.lookAt(ctx, m, c, "") // it may have been activated
-		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+		return audit.Activated, nil
+	})
+	if err != nil {
+		return Started{}, err
 	}
-	a.lookAt(ctx, m, c, status)
+	a.lookAt(ctx, e.Member, c, status)
 	return Started{Method: string(events.ActDirect), Status: string(status)}, nil
+}
+
+// anotherWay finds out why b.well refused an activation. From now on the prompt
+// asks for what is needed; if that cannot be noted, the next tap finds it out
+// again.
+func (a *Actions) anotherWay(ctx context.Context, m events.MemberToken, c events.ConnectionToken, prompt events.Prompt) Refusal {
+	refusal, instead := ReconnectInApp, events.ActReconnectInApp
+	if verified, err := a.Actor.Verified(ctx, m); err == nil && !verified {
+		refusal, instead = IdentityRequired, events.ActVerifyIdentity
+	}
+	note := Note{Kind: Instead, Connection: c, PromptID: prompt.PromptID, Action: instead}
+	if err := a.Notes.Note(ctx, m, note); err != nil && !errors.Is(err, StalePrompt) {
+		zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m)).Msg("another way not noted")
+	}
+	return refusal
 }
 
 // An AckRequest says that a member knows of a prompt.
@@ -298,7 +331,7 @@ func (a *Actions) Acknowledge(ctx context.Context, r AckRequest) error {
 	if r.Seconds > 0 {
 		note.Kind, note.For = Snooze, time.Duration(min(r.Seconds, maxSnooze))*time.Second
 	}
-	return a.notes.Note(ctx, m, note)
+	return a.Notes.Note(ctx, m, note)
 }
 
 // maxSnooze keeps arithmetic with durations sound; the policy allows far less.
@@ -306,7 +339,7 @@ const maxSnooze = int64(10 * 365 * 24 * time.Hour / time.Second)
 
 // lookAt is a courtesy: without it the change is found by the next poll.
 func (a *Actions) lookAt(ctx context.Context, m events.MemberToken, c events.ConnectionToken, acted events.Status) {
-	if err := a.actor.Look(ctx, m, c, acted); err != nil {
+	if err := a.Actor.Look(ctx, m, c, acted); err != nil {
 		zerolog.Ctx(ctx).Info().Err(err).Str("member", string(m)).Msg("not polled at once")
 	}
 }
@@ -351,7 +384,7 @@ func (a *Actions) HandleRelease(ctx context.Context, req micro.Request) {
 		Answer(ctx, req, nil, fmt.Errorf("%w: want JSON with the tokens of member and connection", Refusal("bad_request")))
 		return
 	}
-	Answer(ctx, req, map[string]bool{"released": true}, a.notes.Note(ctx, r.Member, Note{Kind: Release, Connection: r.Connection}))
+	Answer(ctx, req, map[string]bool{"released": true}, a.Notes.Note(ctx, r.Member, Note{Kind: Release, Connection: r.Connection}))
 }
 
 // Handle answers a prompt.start request of the micro service.
@@ -377,10 +410,7 @@ func Answer(ctx context.Context, req micro.Request, body any, err error) {
 		}
 		return
 	}
-	word, ok := errors.AsType[Refusal](err)
-	if !ok {
-		word = Upstream
-	}
+	word := wordOf(err)
 	log.Info().Err(err).Str("why", string(word)).Msg("request refused")
 	if err := req.Error(string(word), word.Error(), nil); err != nil {
 		log.Warn().Err(err).Msg("request not answered")

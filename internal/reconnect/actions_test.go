@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/natstest"
 	"github.com/smartconnect/connector/internal/secret"
@@ -57,7 +58,7 @@ func TestActionsFindPrompts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: atOnce()})
+	c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Ledger: audit.NewLedger(js), Policy: atOnce()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,9 +82,9 @@ func TestActionsFindPrompts(t *testing.T) {
 		}
 	}
 	b := &tapped{t: t, state: events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}}
-	acts := NewActions(l, tokens, b, c)
-	got, err := acts.Prompt(ctx, StartRequest{PromptID: want.PromptID, MemberID: ann})
-	if err != nil || got.PromptID != want.PromptID || got.Action != events.ActOAuth || b.urls != 0 {
+	acts := NewActions(ActionsConfig{Log: l, Tokens: tokens, Actor: b, Notes: c, Ledger: audit.NewLedger(js)})
+	who, got, err := acts.Prompt(ctx, StartRequest{PromptID: want.PromptID, MemberID: ann})
+	if err != nil || who != m || got.PromptID != want.PromptID || got.Action != events.ActOAuth || b.urls != 0 {
 		t.Fatalf("%+v, %v; %d URLs", got, err, b.urls)
 	}
 	if started, err := acts.Start(ctx, StartRequest{PromptID: want.PromptID, MemberID: ann}); err != nil || started.Method != "oauth" || b.urls != 1 {
@@ -102,7 +103,7 @@ func TestActionsFindPrompts(t *testing.T) {
 		"longer than any": {PromptID: strings.Repeat("a", 65)},
 		"huge":            {PromptID: strings.Repeat("a.", 10<<20)},
 	} {
-		if _, err := acts.Prompt(ctx, r); !errors.Is(err, NotFound) {
+		if _, _, err := acts.Prompt(ctx, r); !errors.Is(err, NotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := acts.Start(ctx, r); !errors.Is(err, NotFound) {
@@ -110,7 +111,7 @@ func TestActionsFindPrompts(t *testing.T) {
 		}
 	}
 	for _, r := range []StartRequest{{PromptID: strings.TrimSuffix(want.PromptID, ".1") + ".2"}, {PromptID: strings.TrimSuffix(want.PromptID, ".1")}} {
-		if _, err := acts.Prompt(ctx, r); !errors.Is(err, StalePrompt) {
+		if _, _, err := acts.Prompt(ctx, r); !errors.Is(err, StalePrompt) {
 			t.Errorf("%+v: %v", r, err)
 		}
 	}

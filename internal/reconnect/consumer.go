@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
 )
 
@@ -30,6 +31,7 @@ type Config struct {
 	Log         *events.Log
 	Source      source // a durable consumer of heads and due looks
 	DeadLetters DeadLetters
+	Ledger      Ledger
 	Policy      Policy
 	Workers     int              // messages in hand; default 64
 	Timeout     time.Duration    // per message; default 20 s
@@ -56,8 +58,8 @@ type Consumer struct {
 
 // New returns a Consumer, or says what is wrong with c.
 func New(c Config) (*Consumer, error) {
-	if c.Log == nil || c.Source == nil || c.DeadLetters == nil {
-		return nil, errors.New("reconnect: Log, Source and DeadLetters are required")
+	if c.Log == nil || c.Source == nil || c.DeadLetters == nil || c.Ledger == nil {
+		return nil, errors.New("reconnect: Log, Source, DeadLetters and Ledger are required")
 	}
 	if err := c.Policy.Validate(); err != nil {
 		return nil, fmt.Errorf("reconnect: policy: %w", err)
@@ -177,34 +179,50 @@ func (c *Consumer) look(ctx context.Context, m events.MemberToken, known events.
 		if err != nil {
 			return false, err
 		}
-		wrote, err = c.decideOnce(ctx, m, known, asked, now, notes)
-		if !errors.Is(err, events.ErrMoved) {
-			return wrote, err
+		d, err := c.decideOnce(ctx, m, known, asked, now, notes)
+		switch {
+		case errors.Is(err, events.ErrMoved):
+			known = events.Head[events.Member]{} // somebody was faster: read both anew
+			continue
+		case err != nil:
+			return false, err
 		}
-		known = events.Head[events.Member]{} // somebody was faster: read both anew
+		if d.Next == nil {
+			return false, d.early(now)
+		}
+		return true, nil
 	}
 	return false, fmt.Errorf("look at %s: missed %d times: %w", m, looks, events.ErrMoved)
 }
 
-func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known events.Head[events.Member], asked events.Head[events.Agenda], now time.Time, notes []Note) (wrote bool, err error) {
+// decideOnce decides on two heads and stores what was decided.
+func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known events.Head[events.Member], asked events.Head[events.Agenda], now time.Time, notes []Note) (Decision, error) {
 	if asked.Snapshot != nil && asked.Snapshot.Incarnation != known.Snapshot.Incarnation {
 		asked.Snapshot = nil
 	}
 	held := c.Held(known.Snapshot, now)
 	d := c.Policy.decide(known.Snapshot, asked.Snapshot, held, now, notes...)
 	if !d.Noted {
-		return false, errVoid
+		return d, errVoid
+	}
+	// What a look does not ask is on record before its trigger is acknowledged,
+	// and before anything is stored: a look that came again after that might find
+	// the cause gone. Notes are no triggers, and suppress nothing.
+	if len(notes) == 0 {
+		if err := c.Ledger.Record(ctx, suppressions(m, known.Snapshot, held, d.Why, now)...); err != nil {
+			return d, err
+		}
 	}
 	if d.Next == nil {
-		return false, d.early(now)
+		return d, nil
 	}
 	d.Next.Decided = known.ID
 	tx, err := c.Log.Subjects().Decide(m, d.Events, d.Next, asked.Seq, known.Seq, d.NextLook, now)
 	if err != nil {
-		return false, err
+		return d, err
 	}
 	if _, err := c.Log.Commit(ctx, tx); err != nil {
-		return false, err
+		return d, err
 	}
 	log := zerolog.Ctx(ctx)
 	for _, v := range d.Why {
@@ -217,7 +235,7 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 	for _, conn := range d.Activate {
 		// It is in the agenda that this was tried: whether it was or not, the
 		// member is asked if the connection is still broken after a while.
-		if err := c.Activate(ctx, m, conn); err != nil {
+		if err := c.activate(ctx, m, conn); err != nil {
 			log.Warn().Err(err).Str("member", string(m)).Str("connection", string(conn.Token)).Msg("not activated; the member will be asked")
 		}
 	}
@@ -228,7 +246,15 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 			log.Warn().Err(err).Str("member", string(m)).Msg("not looked at again after a hold changed")
 		}
 	}
-	return true, nil
+	return d, nil
+}
+
+// activate activates without asking, on record.
+func (c *Consumer) activate(ctx context.Context, m events.MemberToken, conn events.MemberConnection) error {
+	e := audit.Entry{
+		Member: m, Part: string(conn.Token), Action: events.ActDirect, Episode: events.EpisodeID(conn.Token, conn.Episode), By: byPolicy,
+	}
+	return onRecord(ctx, c.Ledger, c.Now, e, func() (audit.What, error) { return audit.Activated, c.Activate(ctx, m, conn) })
 }
 
 // errVoid reports a note about what is no longer so, or was noted before.

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/natstest"
 	"github.com/smartconnect/connector/internal/topology"
@@ -60,7 +61,7 @@ func TestDecidersOnARealStream(t *testing.T) {
 	run, stop := context.WithCancel(ctx)
 	stopped := make(chan error, 2)
 	for range 2 {
-		c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: atOnce()})
+		c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Ledger: audit.NewLedger(js), Policy: atOnce()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +165,7 @@ func TestNoteWhileAHoldEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	var held []Held // the next answers; then nothing is held
-	c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: atOnce(), Held: func(*events.Member, time.Time) Held {
+	c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Ledger: audit.NewLedger(js), Policy: atOnce(), Held: func(*events.Member, time.Time) Held {
 		if len(held) == 0 {
 			return Held{}
 		}

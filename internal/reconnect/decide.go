@@ -32,6 +32,11 @@ type Held struct {
 
 	// Released lets prompts open for what was broken before we first looked.
 	Released bool
+
+	// Told names the event behind a hold, by the hold's reason and, where it
+	// holds a single connection, a dot and its token. Nothing is decided by it;
+	// the record and explanations name it.
+	Told map[string]string
 }
 
 // same reports whether h and other hold the same back.
@@ -440,11 +445,17 @@ func (pl *plan) open(asked events.Asked, c events.MemberConnection, j judgement)
 	prompt := events.Prompt{
 		MemberID: pl.member.MemberID, ConnectionID: c.ConnectionID, PromptID: promptID(asked),
 		Action: j.action, Reason: j.reason, Urgency: rule.Urgency,
-		Notify:           rule.Notify && asked.PushedAt.IsZero() && pl.push(&asked),
 		ConnectionStatus: c.State.Status, IntegrationType: c.State.IntegrationType,
 		OpenedAt: pl.now, FlapCount: c.FlapCount,
 	}
-	prompt.NotBefore = pl.notBefore(prompt)
+	switch {
+	case !rule.Notify:
+		prompt.NotPushed = quietPolicy
+	case !asked.PushedAt.IsZero():
+		prompt.NotPushed = quietBefore
+	default:
+		pl.push(&asked, &prompt)
+	}
 	pl.put(asked)
 	pl.next.Prompts = append(pl.next.Prompts, prompt)
 	pl.tell(events.PromptOpened, asked, prompt, pl.member.Latest["connection."+string(c.Token)])
@@ -469,9 +480,8 @@ func (pl *plan) remind(asked events.Asked, prompt events.Prompt, c events.Member
 	asked.SnoozedUntil = time.Time{}
 	asked.RemindAt = pl.reminderAfter(asked.Reminders)
 	prompt.Reminder = asked.Reminders
-	prompt.Notify = pl.push(&asked)
-	prompt.NotBefore = pl.notBefore(prompt)
 	prompt.SnoozedUntil = time.Time{}
+	pl.push(&asked, &prompt)
 	prompt.FlapCount = c.FlapCount
 	pl.put(asked)
 	pl.replace(prompt)
@@ -497,16 +507,16 @@ func (pl *plan) reminderAfter(n int) time.Time {
 	return pl.now.Add(pl.policy.Reminders[n])
 }
 
-// notBefore is the end of the quiet hours that a push would fall into.
-func (pl *plan) notBefore(p events.Prompt) time.Time {
-	if !p.Notify {
-		return time.Time{}
-	}
-	return pl.policy.Quiet.end(pl.now)
-}
+// Why the member is not pushed: Prompt.NotPushed.
+const (
+	quietPolicy = "policy"        // nobody is, for this status
+	quietBefore = "pushed_before" // in this episode
+	quietCap    = "weekly_cap"
+)
 
-// push reports whether the member may be pushed now, and counts it if so.
-func (pl *plan) push(asked *events.Asked) bool {
+// push marks a prompt as one to push to the member, and counts that, unless the
+// member was pushed often enough this week. Quiet hours are a hint beside it.
+func (pl *plan) push(asked *events.Asked, prompt *events.Prompt) {
 	recent := 0
 	for _, t := range pl.next.Pushes {
 		if pl.now.Sub(t) < week {
@@ -514,18 +524,20 @@ func (pl *plan) push(asked *events.Asked) bool {
 		}
 	}
 	if recent >= pl.policy.MaxPushesPerWeek {
-		return false
+		prompt.Notify, prompt.NotPushed, prompt.NotBefore = false, quietCap, time.Time{}
+		return
 	}
 	pl.next.Pushes = append(pl.next.Pushes, pl.now)
 	asked.PushedAt = cmp.Or(asked.PushedAt, pl.now)
-	return true
+	prompt.Notify, prompt.NotPushed, prompt.NotBefore = true, "", pl.policy.Quiet.end(pl.now)
 }
 
 // close tells that a prompt is over and clears what was due for it.
 func (pl *plan) close(asked *events.Asked, prompt events.Prompt, t events.Type, reason string, flaps int, downtime *int64) {
 	pl.next.Prompts = slices.DeleteFunc(pl.next.Prompts, same(prompt.PromptID))
 	prompt.Reason = reason
-	prompt.Notify, prompt.NotBefore, prompt.SnoozedUntil = false, time.Time{}, time.Time{} // nothing to do is nothing to push
+	// Nothing to do is nothing to push.
+	prompt.Notify, prompt.NotPushed, prompt.NotBefore, prompt.SnoozedUntil = false, "", time.Time{}, time.Time{}
 	prompt.FlapCount = max(prompt.FlapCount, flaps)
 	prompt.ClosedAt = pl.now
 	prompt.Downtime = downtime

@@ -78,7 +78,7 @@ func (pl *plan) note(n Note) bool {
 		}
 		asked.AcknowledgedAt, asked.SnoozedUntil = pl.now, time.Time{}
 	}
-	prompt.SnoozedUntil, prompt.Notify, prompt.NotBefore = asked.SnoozedUntil, false, time.Time{}
+	prompt.SnoozedUntil, prompt.Notify, prompt.NotPushed, prompt.NotBefore = asked.SnoozedUntil, false, "", time.Time{}
 	pl.put(asked)
 	pl.replace(prompt)
 	pl.tell(events.PromptAcknowledged, asked, prompt, asked.OpeningID)

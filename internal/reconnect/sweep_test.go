@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/natstest"
 	"github.com/smartconnect/connector/internal/topology"
@@ -26,7 +27,7 @@ func TestReleasedByASweep(t *testing.T) {
 	storm.Store(true)
 	var judged atomic.Uint64
 	c, err := New(Config{
-		Log: l, Source: durable, DeadLetters: Letters{js}, Policy: atOnce(),
+		Log: l, Source: durable, DeadLetters: Letters{js}, Ledger: audit.NewLedger(js), Policy: atOnce(),
 		Held:   func(*events.Member, time.Time) Held { return Held{Storm: storm.Load()} },
 		Judged: func(_ context.Context, seq uint64) error { judged.Store(seq); storm.Store(false); return nil },
 	})

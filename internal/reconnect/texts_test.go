@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/natstest"
 	"github.com/smartconnect/connector/internal/topology"
@@ -28,7 +29,7 @@ func TestPushTexts(t *testing.T) {
 	} {
 		p := atOnce()
 		p.UnknownTypes = map[string]events.Action{"": a}
-		if _, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Policy: p}); err == nil {
+		if _, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Ledger: audit.NewLedger(js), Policy: p}); err == nil {
 			want = append(want, a)
 		}
 	}

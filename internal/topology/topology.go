@@ -21,13 +21,19 @@ import (
 const (
 	Events  = "SC_EVENTS"  // all events, heads and timers
 	DLQ     = "SC_DLQ"     // messages that no reader could use
+	Audit   = "SC_AUDIT"   // the record of what was asked and what was not
 	Members = "SC_MEMBERS" // bucket: enrolment and sealed credentials
 	Leases  = "SC_LEASES"  // bucket: who polls which shard
 	Links   = "SC_LINKS"   // bucket: which links were used
 
 	// Decider is the durable consumer of heads and due looks.
 	Decider = "decider"
+	// Auditor is the durable consumer of what is recorded.
+	Auditor = "auditor"
 )
+
+// AuditMemory is how long the record is kept: a year's questions, asked late.
+const AuditMemory = 400 * 24 * time.Hour
 
 // LinksMemory is how long it is known that a link was used. No link lives as
 // long, or it could be used again.
@@ -94,8 +100,25 @@ func Desired(c Config) []Stream {
 				AckPolicy:     jetstream.AckExplicitPolicy,
 				AckWait:       30 * time.Second, MaxAckPending: 1024, MaxDeliver: -1, MaxWaiting: 512,
 				ReplayPolicy: jetstream.ReplayInstantPolicy,
+			}, {
+				Durable: Auditor, Description: "connector: keeps the record of what was asked",
+				FilterSubjects: []string{
+					c.Prefix + ".prompt.>", c.Prefix + ".access.*",
+					c.Prefix + ".source.*", c.Prefix + ".storm", c.Prefix + ".observer", c.Prefix + ".silence.*",
+				},
+				DeliverPolicy: jetstream.DeliverAllPolicy,
+				AckPolicy:     jetstream.AckExplicitPolicy,
+				AckWait:       30 * time.Second, MaxAckPending: 1024, MaxDeliver: -1, MaxWaiting: 512,
+				ReplayPolicy: jetstream.ReplayInstantPolicy,
 			}},
 		},
+		{Config: jetstream.StreamConfig{
+			Name: Audit, Description: "connector: the record of what was asked of members and what was not, without identity",
+			Subjects: []string{"sc.audit.>"}, Storage: jetstream.FileStorage, Replicas: c.Replicas,
+			Compression: jetstream.S2Compression, DenyDelete: true, DenyPurge: true,
+			MaxAge: AuditMemory, MaxMsgSize: -1, MaxBytes: -1, MaxMsgs: -1, MaxConsumers: -1, MaxMsgsPerSubject: -1,
+			Duplicates: 2 * time.Minute,
+		}},
 		{Config: jetstream.StreamConfig{
 			Name: DLQ, Description: "connector: messages nobody could use, whole, with the reason",
 			Subjects: []string{"sc.dlq.>"}, Storage: jetstream.FileStorage, Replicas: c.Replicas,

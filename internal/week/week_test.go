@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/members"
@@ -99,7 +100,7 @@ func (w *world) start(ctx context.Context) (stop func()) {
 	durable, err := w.js.Consumer(ctx, topology.Events, topology.Decider)
 	w.must(err)
 	decider, err := reconnect.New(reconnect.Config{
-		Log: w.log, Source: durable, DeadLetters: reconnect.Letters{JS: w.js}, Policy: reconnect.DefaultPolicy(),
+		Log: w.log, Source: durable, DeadLetters: reconnect.Letters{JS: w.js}, Ledger: audit.NewLedger(w.js), Policy: reconnect.DefaultPolicy(),
 	})
 	w.must(err)
 	ctx, cancel := context.WithCancel(ctx)

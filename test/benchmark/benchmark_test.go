@@ -25,6 +25,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/embednats"
 	"github.com/smartconnect/connector/internal/events"
@@ -489,7 +490,7 @@ func BenchmarkBreakToPrompt(b *testing.B) {
 		policy := reconnect.DefaultPolicy()
 		policy.Group = 0 // nothing to wait for
 		decider, err := reconnect.New(reconnect.Config{
-			Log: log(), Source: durable, DeadLetters: reconnect.Letters{JS: js}, Policy: policy,
+			Log: log(), Source: durable, DeadLetters: reconnect.Letters{JS: js}, Ledger: audit.NewLedger(js), Policy: policy,
 		})
 		if err != nil {
 			b.Fatal(err)
