@@ -299,7 +299,8 @@ type MemberConsent struct {
 	Read      bool      `json:"read"`
 	ConsentID string    `json:"consentId,omitempty"`
 	Provision Provision `json:"provision,omitempty"`
-	DateTime  time.Time `json:"dateTime,omitzero"` // b.well's time
+	DateTime  time.Time `json:"dateTime,omitzero"`   // b.well's time
+	Permitted bool      `json:"permitted,omitempty"` // since the connector looks there was a permit
 }
 
 // MemberObservation says whether we can see the member.

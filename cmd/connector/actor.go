@@ -47,18 +47,22 @@ type actor struct {
 }
 
 // Connection implements reconnect.Actor.
-func (a actor) Connection(ctx context.Context, m events.MemberToken, connectionID string, t events.IntegrationType) (events.ConnectionState, bool, error) {
+func (a actor) Connection(ctx context.Context, m events.MemberToken, connectionID string, t events.IntegrationType) (reconnect.Reading, error) {
 	seen, err := bwell.Do(ctx, a.grants.For(m), func(ctx context.Context, access secret.Value) (bwell.Observation, error) {
 		return a.client.Observe(ctx, access, bwell.Want{NoTasks: true})
 	})
 	if err != nil {
-		return events.ConnectionState{}, false, err
+		return reconnect.Reading{}, err
 	}
 	if !seen.Connections.Whole {
-		return events.ConnectionState{}, false, fmt.Errorf("read the connection again: %w", seen.Connections.Err)
+		return reconnect.Reading{}, fmt.Errorf("read the connection again: %w", seen.Connections.Err)
 	}
-	state, found := poller.Find(seen.Connections.Items, connectionID, t)
-	return state, found, nil
+	var now reconnect.Reading
+	now.State, now.Found = poller.Find(seen.Connections.Items, connectionID, t)
+	if seen.Consents.Whole {
+		now.Consent = poller.Consent(seen.Consents.Items)
+	}
+	return now, nil
 }
 
 // OAuthURL implements reconnect.Actor.
@@ -102,12 +106,13 @@ func heldBy(v *judge.View) func(*events.Member, time.Time) reconnect.Held {
 	}
 }
 
-// refused marks what b.well understood and does not do.
+// refused marks what b.well understood and does not do. That it lets nobody in
+// at present (403) says nothing about what was asked.
 func refused(err error) error {
 	if err == nil {
 		return nil
 	}
-	if class := bwell.ClassOf(err); class == bwell.Invalid || class == bwell.Forbidden {
+	if bwell.ClassOf(err) == bwell.Invalid {
 		return errors.Join(reconnect.ErrRefused, err)
 	}
 	return err

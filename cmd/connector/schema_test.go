@@ -60,7 +60,7 @@ func TestSchemaListAndShow(t *testing.T) {
 		}
 		listed++
 	}
-	if want := len(events.Types()) + 1 + 13; listed != want {
+	if want := len(events.Types()) + 2 + 13; listed != want {
 		t.Errorf("%d schemas are listed, want %d", listed, want)
 	}
 	if _, out, _ = w.run("", "schema", "list"); !strings.Contains(out, "smartconnect.prompt.opened.v1") || !strings.Contains(out, "TITLE") {

@@ -1028,6 +1028,8 @@ export interface Events {
       provision?: "permit" | "deny" | "none"
       /** When it was given or ended, by b.well's clock. */
       dateTime?: string
+      /** true: since the connector looks there was a permit, this one or one before. A denial then ends access. Absent if there was none. */
+      permitted?: boolean
     }
     /** The sources that are recommended at present. */
     recommendations: Array<{

@@ -60,6 +60,9 @@ type MemberConsent struct {
 	ConsentID string    `json:"consentId,omitempty"`
 	Provision Provision `json:"provision,omitempty"`
 	DateTime  time.Time `json:"dateTime,omitzero"` // b.well's time
+
+	// Permitted: since we look there was a permit, this one or one before.
+	Permitted bool `json:"permitted,omitempty"`
 }
 
 // Effective returns the provision in force. The task supports a guess while no

@@ -42,6 +42,16 @@ func (l *Log) Judgement(ctx context.Context, t Type, part string) (Judgement, er
 	return JudgementOf(msg.Header, msg.Data, msg.Sequence)
 }
 
+// LastJudged returns the stream sequence of the last judgement that a filter of
+// [Subjects.Judgements] matches, as the leader has it; 0 if there is none.
+func (l *Log) LastJudged(ctx context.Context, filter string) (uint64, error) {
+	msg, err := l.last(ctx, filter)
+	if err != nil || msg == nil {
+		return 0, err
+	}
+	return msg.Sequence, nil
+}
+
 // Judge writes what follows last on its subject and returns it, numbered. It
 // returns ErrMoved if last is no longer the last; any other error says that the
 // outcome is not known.

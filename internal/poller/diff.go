@@ -280,6 +280,7 @@ func (d *differ) consents(baseline bool) {
 	case now.Provision == events.Permit:
 		e.Type = events.ConsentGranted
 	}
+	now.Permitted = was.Permitted || now.Provision == events.Permit
 	d.head.Consent = now
 	d.tell(e)
 }
@@ -730,6 +731,9 @@ func (d *differ) offered() {
 	}
 	d.head.Recommendations = kept
 }
+
+// Consent returns the member's IAS consent in an answer.
+func Consent(list []bwell.Consent) events.MemberConsent { return currentConsent(list) }
 
 // Find returns the state of one connection in an answer: the row of that id and
 // type, or the only row of that id if either type says nothing.

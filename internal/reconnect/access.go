@@ -63,11 +63,12 @@ func (pl *plan) denied() {
 	pl.why = append(pl.why, v)
 }
 
-// newDenial reports whether access ended while we looked: the consent is not
-// the one we found at first, or a connection lost its access since. None alone
-// is no denial: b.well may never have been asked.
+// newDenial reports whether access ended while we looked: a consent that was
+// permit has ended, or a connection lost its access since. A denial that never
+// followed a permit ends nothing, and none alone is no denial: b.well may never
+// have been asked.
 func (pl *plan) newDenial() bool {
-	if pl.member.Effective() == events.Deny && pl.member.Consent.Read && pl.member.Sequences["consent"] > 1 {
+	if pl.member.Effective() == events.Deny && pl.member.Consent.Read && pl.member.Consent.Permitted {
 		return true
 	}
 	for _, c := range pl.member.Connections {

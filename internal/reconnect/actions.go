@@ -1,10 +1,12 @@
 package reconnect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -65,8 +67,9 @@ var ErrRefused = errors.New("reconnect: b.well refuses")
 
 // An Actor does at b.well what a member asked for by tapping a prompt.
 type Actor interface {
-	// Connection reads the connection as b.well has it now.
-	Connection(ctx context.Context, m events.MemberToken, connectionID string, t events.IntegrationType) (s events.ConnectionState, found bool, err error)
+	// Connection reads the connection and the member's consent as b.well has them
+	// now.
+	Connection(ctx context.Context, m events.MemberToken, connectionID string, t events.IntegrationType) (Reading, error)
 	// OAuthURL mints a URL. Each call mints afresh.
 	OAuthURL(ctx context.Context, m events.MemberToken, connectionID string) (secret.Value, error)
 	// ActivateDirect activates once; an error that wraps ErrRefused is b.well's no.
@@ -76,6 +79,25 @@ type Actor interface {
 	// Look has the member polled at once. acted is what b.well answered, empty
 	// if nothing was changed.
 	Look(ctx context.Context, m events.MemberToken, c events.ConnectionToken, acted events.Status) error
+}
+
+// A Reading is what b.well says right now.
+type Reading struct {
+	Found   bool // the connection is listed
+	State   events.ConnectionState
+	Consent events.MemberConsent // to IAS; not Read if only the connection came
+}
+
+// denies reports whether the member's consent forbids to act: as the decision
+// table's row 3 has it, by what was read now, or by what is known where that is
+// newer, since reads lag.
+func (r Reading) denies(known *events.Member) bool {
+	consent := known.Effective()
+	if r.Consent.Read && !r.Consent.DateTime.Before(known.Consent.DateTime) {
+		consent = r.Consent.Provision
+	}
+	over := r.State.Status == events.AccessIsOver
+	return r.State.IntegrationType.IAS() && consent == events.Deny || over && (consent == events.Deny || consent == events.None)
 }
 
 // Started is the answer to a started prompt.
@@ -206,12 +228,27 @@ func (a *Actions) open(ctx context.Context, m events.MemberToken, promptID strin
 }
 
 func (a *Actions) startOffer(ctx context.Context, m events.MemberToken, known *events.Member, offerID string) (Started, error) {
-	for _, o := range known.Recommendations {
-		if o.OfferID == offerID {
-			return a.oauth(ctx, audit.Entry{Member: m, Part: offerID, Action: events.ActOAuth}, "", o.Alias)
-		}
+	i := slices.IndexFunc(known.Recommendations, func(o events.Recommendation) bool { return o.OfferID == offerID })
+	if i < 0 {
+		return Started{}, StalePrompt
 	}
-	return Started{}, StalePrompt
+	alias := known.Recommendations[i].Alias
+	now, err := a.Actor.Connection(ctx, m, alias, "")
+	if err != nil {
+		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
+	}
+	// What the search offers, the consent to it covers: after it ended nothing of
+	// it is asked of b.well.
+	now.State.IntegrationType = cmp.Or(now.State.IntegrationType, events.IndirectIAS)
+	switch {
+	case now.denies(known):
+		a.lookAt(ctx, m, "", "")
+		return Started{}, ConsentEnded
+	case now.Found && now.State.Status == events.Connected:
+		a.lookAt(ctx, m, "", "")
+		return Started{}, StalePrompt
+	}
+	return a.oauth(ctx, audit.Entry{Member: m, Part: offerID, Action: events.ActOAuth}, "", alias)
 }
 
 func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *events.Member, promptID string) (Started, error) {
@@ -219,14 +256,14 @@ func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *
 	if err != nil {
 		return Started{}, err
 	}
-	now, found, err := a.Actor.Connection(ctx, m, prompt.ConnectionID, prompt.IntegrationType)
+	now, err := a.Actor.Connection(ctx, m, prompt.ConnectionID, prompt.IntegrationType)
 	switch {
 	case err != nil:
 		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
-	case !found || !now.Status.Broken():
+	case !now.Found || !now.State.Status.Broken():
 		a.lookAt(ctx, m, "", "")
 		return Started{}, StalePrompt
-	case now.Status == events.AccessIsOver, now.IntegrationType.IAS() && known.Effective() == events.Deny:
+	case now.denies(known):
 		a.lookAt(ctx, m, "", "")
 		return Started{}, ConsentEnded
 	}
@@ -294,11 +331,15 @@ func (a *Actions) activate(ctx context.Context, e audit.Entry, prompt events.Pro
 }
 
 // anotherWay finds out why b.well refused an activation. From now on the prompt
-// asks for what is needed; if that cannot be noted, the next tap finds it out
-// again.
+// asks for what is needed; if that cannot be found out or noted, the next tap
+// tries again.
 func (a *Actions) anotherWay(ctx context.Context, m events.MemberToken, c events.ConnectionToken, prompt events.Prompt) Refusal {
 	refusal, instead := ReconnectInApp, events.ActReconnectInApp
-	if verified, err := a.Actor.Verified(ctx, m); err == nil && !verified {
+	switch verified, err := a.Actor.Verified(ctx, m); {
+	case err != nil:
+		zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m)).Msg("why b.well refuses is not known")
+		return refusal
+	case !verified:
 		refusal, instead = IdentityRequired, events.ActVerifyIdentity
 	}
 	note := Note{Kind: Instead, Connection: c, PromptID: prompt.PromptID, Action: instead}
@@ -315,23 +356,34 @@ type AckRequest struct {
 	Seconds  int64  `json:"snoozeSeconds,omitempty"`
 }
 
+// acknowledged is the answer to an AckRequest.
+type acknowledged struct {
+	Acknowledged bool      `json:"acknowledged"`
+	SnoozedUntil time.Time `json:"snoozedUntil,omitzero"`
+}
+
 // Acknowledge ends reminding of an open prompt for the episode, or puts the
-// next reminder off by the given seconds, as far as the policy lets it. An
-// error is a [Refusal], or wraps one.
-func (a *Actions) Acknowledge(ctx context.Context, r AckRequest) error {
+// next reminder off by the given seconds, as far as the policy lets it, and
+// returns until when. Doing it twice is the same as once. An error is a
+// [Refusal], or wraps one.
+func (a *Actions) Acknowledge(ctx context.Context, r AckRequest) (snoozed time.Time, err error) {
 	if !wellFormed(r.PromptID) || r.Seconds < 0 {
-		return NotFound
+		return time.Time{}, NotFound
 	}
 	m, err := a.owner(ctx, StartRequest{PromptID: r.PromptID, MemberID: r.MemberID})
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	c, _, _ := strings.Cut(r.PromptID, ".")
 	note := Note{Kind: Acknowledge, Connection: events.ConnectionToken(c), PromptID: r.PromptID}
 	if r.Seconds > 0 {
 		note.Kind, note.For = Snooze, time.Duration(min(r.Seconds, maxSnooze))*time.Second
 	}
-	return a.Notes.Note(ctx, m, note)
+	if err := a.Notes.Note(ctx, m, note); err != nil || r.Seconds == 0 {
+		return time.Time{}, err
+	}
+	prompt, err := a.open(ctx, m, r.PromptID)
+	return prompt.SnoozedUntil, err
 }
 
 // maxSnooze keeps arithmetic with durations sound; the policy allows far less.
@@ -367,7 +419,8 @@ func (a *Actions) HandleAck(ctx context.Context, req micro.Request) {
 		Answer(ctx, req, nil, fmt.Errorf("%w: want JSON with promptId, and snoozeSeconds that are not negative", Refusal("bad_request")))
 		return
 	}
-	Answer(ctx, req, map[string]bool{"acknowledged": true}, a.Acknowledge(ctx, r))
+	until, err := a.Acknowledge(ctx, r)
+	Answer(ctx, req, acknowledged{true, until}, err)
 }
 
 // A ReleaseRequest asks to have a member asked about a connection that broke

@@ -39,9 +39,11 @@ type Config struct {
 
 	// Held says what keeps the member's prompts back beyond the heads; nil for
 	// nothing ever. Judged returns when Held knows of the judgement at a stream
-	// sequence; nil if it always does.
+	// sequence, Fresh when it knows of every one there was when it was called that
+	// could let go what Held holds; nil if it always does.
 	Held   func(m *events.Member, now time.Time) Held
 	Judged func(ctx context.Context, seq uint64) error
+	Fresh  func(ctx context.Context) error
 
 	// Activate activates a connection without asking the member. Required if the
 	// policy says so for any status.
@@ -72,6 +74,9 @@ func New(c Config) (*Consumer, error) {
 	}
 	if c.Judged == nil {
 		c.Judged = func(context.Context, uint64) error { return nil }
+	}
+	if c.Fresh == nil {
+		c.Fresh = func(context.Context) error { return nil }
 	}
 	if c.Workers == 0 {
 		c.Workers = 64
@@ -200,7 +205,10 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 	if asked.Snapshot != nil && asked.Snapshot.Incarnation != known.Snapshot.Incarnation {
 		asked.Snapshot = nil
 	}
-	held := c.Held(known.Snapshot, now)
+	held, err := c.held(ctx, known.Snapshot, now)
+	if err != nil {
+		return Decision{}, err
+	}
 	d := c.Policy.decide(known.Snapshot, asked.Snapshot, held, now, notes...)
 	if !d.Noted {
 		return d, errVoid
@@ -239,7 +247,7 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 			log.Warn().Err(err).Str("member", string(m)).Str("connection", string(conn.Token)).Msg("not activated; the member will be asked")
 		}
 	}
-	if !held.same(c.Held(known.Snapshot, now)) {
+	if after, err := c.held(ctx, known.Snapshot, now); err != nil || !held.same(after) {
 		// What held this back has ended, and the look for its end may have come
 		// before this was stored: it knew nothing of what was noted here.
 		if _, err := c.lookTimely(ctx, m, events.Head[events.Member]{}); err != nil {
@@ -247,6 +255,20 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 		}
 	}
 	return d, nil
+}
+
+// held returns what holds the member's prompts back. What is held is looked at
+// again when the hold ends, and then only: so whoever holds makes sure that it
+// has not ended already. If it ends after that, the look for its end finds the
+// head that was decided from.
+func (c *Consumer) held(ctx context.Context, m *events.Member, now time.Time) (Held, error) {
+	if h := c.Held(m, now); !h.judged() {
+		return h, nil
+	}
+	if err := c.Fresh(ctx); err != nil {
+		return Held{}, err
+	}
+	return c.Held(m, now), nil
 }
 
 // activate activates without asking, on record.

@@ -180,7 +180,7 @@ func TestNoteWhileAHoldEnds(t *testing.T) {
 	if wrote, err := c.lookTimely(ctx, "m", events.Head[events.Member]{}); err != nil || !wrote {
 		t.Fatalf("wrote %t, %v", wrote, err)
 	}
-	held = []Held{{Storm: true}}
+	held = []Held{{Storm: true}, {Storm: true}} // and then none: it ended while this was decided
 	if err := c.Note(ctx, "m", Note{Kind: Snooze, Connection: "c", PromptID: "c.1", For: 2 * day}); err != nil {
 		t.Fatal(err)
 	}
@@ -190,5 +190,40 @@ func TestNoteWhileAHoldEnds(t *testing.T) {
 	}
 	if a := asked.Snapshot; !a.NextLook.Equal(a.Prompts[0].SnoozedUntil) {
 		t.Errorf("snoozed until %s, next look at %s", a.Prompts[0].SnoozedUntil, a.NextLook)
+	}
+}
+
+// A replica that has not yet heard of a release holds nobody for good: before it
+// settles that a member waits, it makes sure of what is judged.
+func TestAReleaseThatIsHeardLate(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l, js := natstest.Log(t)
+	durable, err := js.Consumer(ctx, topology.Events, topology.Decider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard, reachable := false, false
+	c, err := New(Config{
+		Log: l, Source: durable, DeadLetters: Letters{js}, Ledger: audit.NewLedger(js), Policy: atOnce(),
+		Held: func(*events.Member, time.Time) Held { return Held{Storm: !heard} },
+		Fresh: func(context.Context) error {
+			if !reachable {
+				return errors.New("no leader")
+			}
+			heard = true
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fact(ctx, t, l, "m", events.Expired, time.Now())
+	if wrote, err := c.lookTimely(ctx, "m", events.Head[events.Member]{}); err == nil || wrote {
+		t.Errorf("settled without being sure: wrote %t, %v", wrote, err)
+	}
+	reachable = true
+	if wrote, err := c.lookTimely(ctx, "m", events.Head[events.Member]{}); err != nil || !wrote {
+		t.Errorf("wrote %t, %v", wrote, err)
 	}
 }

@@ -46,6 +46,19 @@ func (h Held) same(other Held) bool {
 		maps.Equal(h.Degraded, other.Degraded) && maps.Equal(h.Muted, other.Muted)
 }
 
+// judged reports whether h holds anything back by what was judged of all.
+func (h Held) judged() bool {
+	yes := func(m map[events.ConnectionToken]bool) bool {
+		for _, held := range m {
+			if held {
+				return true
+			}
+		}
+		return false
+	}
+	return h.Blind || h.Storm || h.Silenced || yes(h.Degraded) || yes(h.Muted)
+}
+
 // A Decision is what to write, when to look again, and why.
 type Decision struct {
 	// Events tell what is asked from now on. Their member, sequence and id are
@@ -66,8 +79,8 @@ type Decision struct {
 	// the member is asked.
 	Activate []events.MemberConnection
 
-	// Noted reports whether all notes were taken. One that was not speaks of a
-	// prompt that is not open, or says what was noted before.
+	// Noted reports whether all notes were taken, or say what was so already. One
+	// that was not speaks of a prompt that is not open.
 	Noted bool
 
 	// Why has a verdict for every connection, also where nothing is done. A
@@ -165,7 +178,7 @@ func (p Policy) decide(member *events.Member, agenda *events.Agenda, held Held, 
 	pl := &plan{policy: p, member: member, old: agenda, next: copied(agenda), held: held, now: now}
 	noted := true
 	for _, n := range notes {
-		noted = pl.note(n) && noted
+		noted = pl.note(n) != void && noted
 	}
 	pl.consent()
 	for _, c := range member.Connections {
@@ -281,8 +294,10 @@ func (pl *plan) way(c events.MemberConnection) (row int, action events.Action) {
 		return 9, events.ActOAuth
 	case s.IntegrationType == events.DirectIAS:
 		return 10, cmp.Or(pl.remembers(c).Instead, events.ActDirect)
-	case s.Category == "BASIC":
+	case (s.IntegrationType == "" || s.IntegrationType == events.Unknown) && s.Category == "BASIC":
 		return 11, events.ActReenter
+	// b.well has types beyond the three of Smart Connect, DIRECT and IAL2: we
+	// know the words, but not the way back.
 	default:
 		return 12, cmp.Or(pl.policy.UnknownTypes[s.Category], events.ActUnknown)
 	}
@@ -329,6 +344,10 @@ type plan struct {
 	ready   []opening // what there is reason to ask, now or together with others
 
 	activate []events.MemberConnection
+
+	// pushed: this decision has counted a push. What is told to a member in one
+	// moment is one push, however many prompts it speaks of.
+	pushed bool
 }
 
 // An opening is a prompt that may open.
@@ -384,18 +403,29 @@ func (pl *plan) connection(c events.MemberConnection) {
 		if j.row == 2 {
 			v.Outcome = Nothing
 		}
-	case isOpen && prompt.Action != j.action:
+	case isOpen && pl.outdated(prompt, c, j):
 		pl.close(&asked, prompt, events.PromptWithdrawn, reasonSuperseded, c.FlapCount, nil)
 		pl.open(asked, c, j)
 		v.Outcome = Superseded
 	case isOpen:
-		v.Outcome = pl.remind(asked, prompt, c)
+		v.Outcome = pl.remind(asked, prompt, c, j)
 	case !asked.ExpiredAt.IsZero():
 		v.Outcome = Spent
 	default:
+		if asked.ReadyAt.Before(c.BrokenSince) {
+			asked.ReadyAt = time.Time{} // that was before this break
+		}
 		pl.ready = append(pl.ready, opening{asked, c, j, len(pl.why)})
 	}
 	pl.why = append(pl.why, v)
+}
+
+// outdated reports whether an open prompt asks for something else than should be
+// asked now, or no longer with the right weight: one that was only listed, say,
+// since the member disconnected, when the source has expired since.
+func (pl *plan) outdated(prompt events.Prompt, c events.MemberConnection, j judgement) bool {
+	rule := pl.policy.Statuses[c.State.Status]
+	return prompt.Action != j.action || prompt.Urgency != rule.Urgency || prompt.NotPushed == quietPolicy && rule.Notify
 }
 
 // group opens what is ready, all together, once the first of it has been ready
@@ -466,7 +496,7 @@ func (pl *plan) open(asked events.Asked, c events.MemberConnection, j judgement)
 }
 
 // remind keeps a prompt, and says so again when that is due.
-func (pl *plan) remind(asked events.Asked, prompt events.Prompt, c events.MemberConnection) string {
+func (pl *plan) remind(asked events.Asked, prompt events.Prompt, c events.MemberConnection, j judgement) string {
 	pl.lookAt(asked.ExpiresAt)
 	if !pl.mayRemind(asked, c) {
 		return Kept
@@ -480,6 +510,7 @@ func (pl *plan) remind(asked events.Asked, prompt events.Prompt, c events.Member
 	asked.SnoozedUntil = time.Time{}
 	asked.RemindAt = pl.reminderAfter(asked.Reminders)
 	prompt.Reminder = asked.Reminders
+	prompt.Reason, prompt.ConnectionStatus = j.reason, c.State.Status // as they are now
 	prompt.SnoozedUntil = time.Time{}
 	pl.push(&asked, &prompt)
 	prompt.FlapCount = c.FlapCount
@@ -493,9 +524,10 @@ func (pl *plan) remind(asked events.Asked, prompt events.Prompt, c events.Member
 }
 
 // mayRemind goes by the status of today: who has since disconnected on purpose
-// is left alone.
+// is left alone. The end of a snooze is a reminder that the member wants.
 func (pl *plan) mayRemind(asked events.Asked, c events.MemberConnection) bool {
-	return !asked.RemindAt.IsZero() && asked.AcknowledgedAt.IsZero() && pl.policy.Statuses[c.State.Status].Notify
+	wanted := !asked.SnoozedUntil.IsZero()
+	return !asked.RemindAt.IsZero() && asked.AcknowledgedAt.IsZero() && (wanted || pl.policy.Statuses[c.State.Status].Notify)
 }
 
 // reminderAfter returns when the reminder after n others is due, zero if there
@@ -523,11 +555,15 @@ func (pl *plan) push(asked *events.Asked, prompt *events.Prompt) {
 			recent++
 		}
 	}
-	if recent >= pl.policy.MaxPushesPerWeek {
+	switch {
+	case pl.pushed: // with others
+	case recent >= pl.policy.MaxPushesPerWeek:
 		prompt.Notify, prompt.NotPushed, prompt.NotBefore = false, quietCap, time.Time{}
 		return
+	default:
+		pl.next.Pushes = append(pl.next.Pushes, pl.now)
+		pl.pushed = true
 	}
-	pl.next.Pushes = append(pl.next.Pushes, pl.now)
 	asked.PushedAt = cmp.Or(asked.PushedAt, pl.now)
 	prompt.Notify, prompt.NotPushed, prompt.NotBefore = true, "", pl.policy.Quiet.end(pl.now)
 }

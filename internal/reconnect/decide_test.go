@@ -82,7 +82,7 @@ func one(s events.ConnectionState, consent events.Provision) *events.Member {
 		c.ConnectedSince, c.BrokenSince = t0.Add(time.Hour), time.Time{}
 	}
 	if consent != "" {
-		m.Consent = events.MemberConsent{Read: true, ConsentID: "k", Provision: consent, DateTime: t0.Add(-time.Hour)}
+		m.Consent = events.MemberConsent{Read: true, ConsentID: "k", Provision: consent, DateTime: t0.Add(-time.Hour), Permitted: consent == events.Permit}
 		m.Sequences["consent"] = 1
 	}
 	m.Latest["connection.c1"] = "cause"
@@ -115,7 +115,7 @@ func tableSays(s events.ConnectionState, consent events.Provision, graceOver, co
 		{9, broken && (s.IntegrationType == "PROA" || s.IntegrationType == "INDIRECT_IAS"), "oauth", true},
 		{10, broken && s.IntegrationType == "DIRECT_IAS", "activate_direct", true},
 		{11, broken && unknownType && s.Category == "BASIC", "reenter_credentials", true},
-		{12, broken && unknownType && s.Category != "BASIC", "unknown", false},
+		{12, broken, "unknown", false},
 		{13, s.Status == "" || s.Status == events.Unknown, "unknown", false},
 	}
 	for _, r := range rows {
@@ -126,16 +126,16 @@ func tableSays(s events.ConnectionState, consent events.Provision, graceOver, co
 	panic(fmt.Sprintf("no row fits %+v, consent %q", s, consent))
 }
 
-// Every combination of what b.well can say, null and unknown words included,
-// with every way of being held: the row, the action, and whether a prompt is
+// Every combination of what b.well can say, in the words of its schema, null and
+// unknown words included, with every way of being held: the row, the action, and whether a prompt is
 // opened; then the same with a prompt already open.
 func TestTable(t *testing.T) {
 	var (
 		statuses   = []events.Status{events.Connected, events.Expired, events.Disconnected, events.Deleted, events.AccessIsOver, events.Failing, "", events.Unknown}
-		types      = []events.IntegrationType{events.PROA, events.DirectIAS, events.IndirectIAS, "", events.Unknown}
-		categories = []string{"", "BASIC", "OAUTH", "HAPI", "IDENTITY", "PUBLIC", events.Unknown}
+		types      = []events.IntegrationType{events.PROA, events.DirectIAS, events.IndirectIAS, "DIRECT", "IAL2", "", events.Unknown}
+		categories = []string{"", "BASIC", "OAUTH", "IDENTITY", events.Unknown}
 		consents   = []events.Provision{"", events.None, events.Permit, events.Deny}
-		syncs      = []string{"", "SYNCED", "SYNCING", "DELETING", "FAILED", events.Unknown}
+		syncs      = []string{"", "PENDING", "RETRIEVING", "RETRIEVED", "ERROR", "DELETING", "DATA_DELETED", events.Unknown}
 		holds      = map[string]Held{
 			"": {}, "blind": {Blind: true}, "storm": {Storm: true}, "silenced": {Silenced: true},
 			"source_degraded": {Degraded: map[events.ConnectionToken]bool{"c1": true}},
@@ -180,7 +180,7 @@ func TestTable(t *testing.T) {
 								}
 
 								// With one open: closed by rows 2 and 3, else left or replaced.
-								d = policy.decide(m, withOpen(now), held, now)
+								d = policy.decide(m, withOpen(now, policy.Statuses[status]), held, now)
 								wantOpen := row != 2 && row != 3
 								if got := d.Next == nil || len(d.Next.Prompts) == 1; got != wantOpen {
 									t.Fatalf("%s: an open prompt, row %d: still open %t", name, row, got)
@@ -211,11 +211,14 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// withOpen returns an agenda with one open OAuth prompt, opened just before.
-func withOpen(now time.Time) *events.Agenda {
+// withOpen returns an agenda with one open OAuth prompt, opened just before for a
+// status with such a rule.
+func withOpen(now time.Time, rule StatusRule) *events.Agenda {
 	a := &events.Agenda{Book: events.NewBook("i"), MemberID: "m"}
 	a.Latest["prompt.c1"] = "opening"
-	a.Prompts = []events.Prompt{{PromptID: "c1.1", ConnectionID: "clinic", Action: events.ActOAuth, OpenedAt: now.Add(-time.Minute)}}
+	a.Prompts = []events.Prompt{{
+		PromptID: "c1.1", ConnectionID: "clinic", Action: events.ActOAuth, OpenedAt: now.Add(-time.Minute), Urgency: rule.Urgency, Notify: rule.Notify,
+	}}
 	a.Asked = []events.Asked{{Connection: "c1", Openings: 1, Episode: 1, RemindAt: now.Add(day), ExpiresAt: now.Add(30 * day)}}
 	return a
 }
@@ -234,7 +237,7 @@ func TestRowOne(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Deny)
 			m.Connections[0].RemovedAt = tt.removed
-			told, _, d := look(t, atOnce(), m, withOpen(t0), tt.held, t0)
+			told, _, d := look(t, atOnce(), m, withOpen(t0, atOnce().Statuses[events.Expired]), tt.held, t0)
 			if v := verdictOf(t, d, "c1"); v.Row != 1 || v.Reason != tt.reason || v.Outcome != Withdrawn {
 				t.Errorf("%+v", v)
 			}
@@ -246,7 +249,7 @@ func TestRowOne(t *testing.T) {
 	t.Run("no longer in the head", func(t *testing.T) {
 		m := one(events.ConnectionState{}, events.Permit)
 		m.Connections = nil
-		if _, a, _ := look(t, atOnce(), m, withOpen(t0), Held{}, t0); len(a.Prompts) != 0 {
+		if _, a, _ := look(t, atOnce(), m, withOpen(t0, atOnce().Statuses[events.Expired]), Held{}, t0); len(a.Prompts) != 0 {
 			t.Errorf("%+v", a.Prompts)
 		}
 	})
@@ -337,8 +340,16 @@ func TestOpenTogether(t *testing.T) {
 			t.Errorf("%s is of batch %q", p.PromptID, p.Batch)
 		}
 	}
-	if len(a.Prompts) != 4 || pushed != 3 || len(a.Pushes) != 3 {
-		t.Errorf("%d prompts, %d pushed, %d counted; want 4, 3, 3", len(a.Prompts), pushed, len(a.Pushes))
+	// The member gets one message about all four, now and at each reminder.
+	if len(a.Prompts) != 4 || pushed != 4 || len(a.Pushes) != 1 {
+		t.Errorf("%d prompts, %d pushed, %d counted; want 4, 4, 1", len(a.Prompts), pushed, len(a.Pushes))
+	}
+	for i, after := range []time.Duration{day, 4 * day} {
+		told, next, _ := look(t, atOnce(), m, a, Held{}, t0.Add(after))
+		if n := count(told, events.PromptReminded); n != 4 || len(next.Pushes) != i+2 {
+			t.Errorf("%d reminded, %d pushes counted; want 4, %d", n, len(next.Pushes), i+2)
+		}
+		a = next
 	}
 }
 
@@ -383,7 +394,7 @@ func kindsOf(told []events.Event) string {
 func TestAcknowledgeAndSnooze(t *testing.T) {
 	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
 	p := atOnce()
-	take := func(a *events.Agenda, after time.Duration, n Note) ([]events.Event, *events.Agenda, bool) {
+	noting := func(m *events.Member, a *events.Agenda, after time.Duration, n Note) ([]events.Event, *events.Agenda, bool) {
 		n.Connection, n.PromptID = "c1", "c1.1"
 		d := p.decide(m, a, Held{}, t0.Add(after), n)
 		told, next := written(t, d)
@@ -392,14 +403,17 @@ func TestAcknowledgeAndSnooze(t *testing.T) {
 		}
 		return told, next, d.Noted
 	}
+	take := func(a *events.Agenda, after time.Duration, n Note) ([]events.Event, *events.Agenda, bool) {
+		return noting(m, a, after, n)
+	}
 	opened, a, _ := look(t, p, m, nil, Held{}, t0)
 
 	told, acked, noted := take(a, time.Hour, Note{Kind: Acknowledge})
 	if kindsOf(told) != "prompt.acknowledged" || !noted || told[0].CausationID != opened[0].ID {
 		t.Fatalf("told %+v, noted %t", told, noted)
 	}
-	if _, _, noted := take(acked, 2*time.Hour, Note{Kind: Acknowledge}); noted {
-		t.Error("acknowledged twice")
+	if told, _, noted := take(acked, 2*time.Hour, Note{Kind: Acknowledge}); !noted || len(told) != 0 {
+		t.Errorf("acknowledged twice: noted %t, told %s", noted, kindsOf(told))
 	}
 	if told, _, _ := look(t, p, m, acked, Held{}, t0.Add(2*day)); len(told) != 0 {
 		t.Errorf("reminded who knows: %s", kindsOf(told))
@@ -419,6 +433,14 @@ func TestAcknowledgeAndSnooze(t *testing.T) {
 	_, far, _ := take(a, time.Hour, Note{Kind: Snooze, For: 300 * day})
 	if want := t0.Add(time.Hour + p.SnoozeMost); !far.Prompts[0].SnoozedUntil.Equal(want) {
 		t.Errorf("snoozed until %s, want %s", far.Prompts[0].SnoozedUntil, want)
+	}
+	// Who is not reminded of it, or no more, is reminded when they asked for it.
+	listed := one(events.ConnectionState{Status: events.Disconnected, IntegrationType: events.PROA}, events.Permit)
+	_, b, _ := look(t, p, listed, nil, Held{}, t0)
+	_, b, noted = noting(listed, b, time.Hour, Note{Kind: Snooze, For: day})
+	told, b, _ = look(t, p, listed, b, Held{}, t0.Add(time.Hour+day))
+	if !noted || kindsOf(told) != "prompt.reminded" || !b.NextLook.Equal(b.Asked[0].ExpiresAt) {
+		t.Errorf("a snooze of what is only listed: noted %t, told %+v", noted, told)
 	}
 	for name, n := range map[string]Note{
 		"no time":       {Kind: Snooze},
@@ -540,7 +562,7 @@ func TestReleaseOfWhatBrokeBeforeWeLooked(t *testing.T) {
 
 func TestAnotherIncarnationIsNobody(t *testing.T) {
 	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
-	a := withOpen(t0)
+	a := withOpen(t0, atOnce().Statuses[events.Expired])
 	a.Incarnation = "before"
 	_, next, d := look(t, atOnce(), m, a, Held{}, t0)
 	if d.Why[0].Outcome != Opened || next.Incarnation != "i" || next.Sequences["prompt.c1"] != 1 {
@@ -552,7 +574,7 @@ func TestAnotherIncarnationIsNobody(t *testing.T) {
 // again on what he read.
 func TestArgumentsStayAsTheyAre(t *testing.T) {
 	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.DirectIAS}, events.Permit)
-	a := withOpen(t0)
+	a := withOpen(t0, atOnce().Statuses[events.Expired])
 	a.Access = &events.AgendaAccess{Key: "k", Connections: []events.ConnectionToken{"c1"}, EndedAt: t0}
 	before := copied(a)
 	written(t, atOnce().decide(m, a, Held{}, t0.Add(40*day)))

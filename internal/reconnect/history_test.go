@@ -84,7 +84,10 @@ func (h *history) confirmed(now time.Time) {
 
 func (h *history) consent(p events.Provision, now time.Time) {
 	h.fact("consent")
-	h.member.Consent = events.MemberConsent{Read: true, ConsentID: fmt.Sprintf("k%d", h.member.Sequences["consent"]), Provision: p, DateTime: now}
+	h.member.Consent = events.MemberConsent{
+		Read: true, ConsentID: fmt.Sprintf("k%d", h.member.Sequences["consent"]), Provision: p, DateTime: now,
+		Permitted: h.member.Consent.Permitted || p == events.Permit,
+	}
 }
 
 // Whatever happens to a member, in whatever order, with whatever kept back,
@@ -159,21 +162,25 @@ type witness struct {
 	pushes []time.Time
 	ended  int // ends of access not yet answered by a restoration
 	pushed map[string]int
+
+	snoozed map[string]int // reminders that the member asked for, by prompt
 }
 
 func newWitness(p Policy) *witness {
-	return &witness{policy: p, open: map[string]string{}, closed: map[string]bool{}, pushed: map[string]int{}}
+	return &witness{policy: p, open: map[string]string{}, closed: map[string]bool{}, pushed: map[string]int{}, snoozed: map[string]int{}}
 }
 
 func (w *witness) see(t *rapid.T, m *events.Member, a *events.Agenda, told []events.Event, now time.Time) {
+	pushed := false // in this moment: one message tells of all
 	for _, e := range told {
 		if access, ok := e.Data.(*events.Access); ok {
 			w.seeAccess(t, e.Type, access)
 			continue
 		}
 		p := e.Data.(*events.Prompt)
-		if p.Notify {
+		if p.Notify && !pushed {
 			w.push(t, now)
+			pushed = true
 		}
 		switch e.Type {
 		case events.PromptOpened:
@@ -190,9 +197,14 @@ func (w *witness) see(t *rapid.T, m *events.Member, a *events.Agenda, told []eve
 			}
 			w.open[e.Part] = p.PromptID
 		case events.PromptReminded:
-			if w.open[e.Part] != p.PromptID || p.Reminder < 1 || p.Reminder > len(w.policy.Reminders) {
+			if w.open[e.Part] != p.PromptID || p.Reminder < 1 || p.Reminder > len(w.policy.Reminders)+w.snoozed[p.PromptID] {
 				t.Fatalf("reminder %d of %s", p.Reminder, p.PromptID)
 			}
+		case events.PromptAcknowledged:
+			if w.open[e.Part] != p.PromptID {
+				t.Fatalf("%s is acknowledged, open is %q", p.PromptID, w.open[e.Part])
+			}
+			w.snoozed[p.PromptID]++
 		default:
 			if w.open[e.Part] != p.PromptID || w.closed[p.PromptID] {
 				t.Fatalf("%s %s, open is %q", e.Type, p.PromptID, w.open[e.Part])

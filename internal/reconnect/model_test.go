@@ -233,7 +233,7 @@ func (w *world) kind(token events.ConnectionToken, t events.IntegrationType, cat
 func (w *world) consent(p events.Provision) {
 	w.logf("consent %s", p)
 	w.oracle.consented(p, w.now)
-	w.member.Consent = events.MemberConsent{Read: true, ConsentID: fmt.Sprintf("k%d", w.oracle.said), Provision: p, DateTime: w.now}
+	w.member.Consent = events.MemberConsent{Read: true, ConsentID: fmt.Sprintf("k%d", w.oracle.said), Provision: p, DateTime: w.now, Permitted: w.oracle.permitted}
 	w.write("consent")
 }
 
@@ -431,7 +431,9 @@ func (w *world) commit(l *turn) (done bool) {
 		}
 		if n.Kind == Instead {
 			c := w.oracle.conn(n.Connection)
-			c.another, c.instead = c.open.episode, n.Action
+			if c.open != nil { // it is, unless a planted fault lost it
+				c.another, c.instead = c.open.episode, n.Action
+			}
 		}
 	}
 	var open []string

@@ -29,34 +29,44 @@ const (
 	Release                     // ask although the connection broke before we first looked
 )
 
-// note takes a note and reports whether it was news.
-func (pl *plan) note(n Note) bool {
-	c, known := pl.member.Connection(n.Connection)
+// noted is what became of a note.
+type noted int
+
+const (
+	void  noted = iota // it speaks of what is not, or no longer
+	known              // it says what was so already
+	taken
+)
+
+// note takes a note. Saying twice what the member did once is no mistake: taps
+// come twice, and so do requests.
+func (pl *plan) note(n Note) noted {
+	c, listed := pl.member.Connection(n.Connection)
 	asked, prompt, isOpen := pl.asked(n.Connection)
 	if n.Kind == Release {
 		asked = pl.remembers(c)
-		if !known || !c.FirstSight || asked.Released {
-			return false
+		if !listed || !c.FirstSight || asked.Released {
+			return void // whoever releases many counts what was news
 		}
 		asked.Released = true
 		pl.put(asked)
 		pl.why = append(pl.why, Verdict{n.Connection, 8, reasonReleased, events.ActNone, Noted})
-		return true
+		return taken
 	}
 	if !isOpen || prompt.PromptID != n.PromptID {
-		return false
+		return void
 	}
 	asked.OpeningID = openingID(pl.old, asked)
 	reason := reasonAcknowledged
 	switch n.Kind {
 	case Instead:
 		if asked.Instead == n.Action {
-			return false
+			return known
 		}
 		asked.Instead = n.Action
 		pl.put(asked)
 		pl.why = append(pl.why, Verdict{n.Connection, 10, reasonInstead, n.Action, Noted})
-		return true
+		return taken
 	case Snooze:
 		until := pl.now.Add(n.For)
 		for _, most := range []time.Time{pl.now.Add(pl.policy.SnoozeMost), asked.ExpiresAt} {
@@ -64,17 +74,18 @@ func (pl *plan) note(n Note) bool {
 				until = most
 			}
 		}
-		if !until.After(pl.now) || asked.SnoozedUntil.Equal(until) {
-			return false
+		switch {
+		case !until.After(pl.now):
+			return void
+		case asked.SnoozedUntil.Equal(until):
+			return known
 		}
-		asked.AcknowledgedAt, asked.SnoozedUntil = time.Time{}, until
-		if !asked.RemindAt.IsZero() || asked.Reminders < len(pl.policy.Reminders) {
-			asked.RemindAt = until
-		}
+		// Also where no reminder was left: this one the member asked for.
+		asked.AcknowledgedAt, asked.SnoozedUntil, asked.RemindAt = time.Time{}, until, until
 		reason = reasonSnoozed
 	default:
 		if !asked.AcknowledgedAt.IsZero() {
-			return false
+			return known
 		}
 		asked.AcknowledgedAt, asked.SnoozedUntil = pl.now, time.Time{}
 	}
@@ -83,7 +94,7 @@ func (pl *plan) note(n Note) bool {
 	pl.replace(prompt)
 	pl.tell(events.PromptAcknowledged, asked, prompt, asked.OpeningID)
 	pl.why = append(pl.why, Verdict{n.Connection, 0, reason, prompt.Action, Noted})
-	return true
+	return taken
 }
 
 // activation is how long an activation without asking may take to show.

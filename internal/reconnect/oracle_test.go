@@ -26,12 +26,15 @@ type oracle struct {
 	order   []events.ConnectionToken
 	consent events.Provision // empty: not read
 	said    int              // consents so far
-	since   time.Time        // of the consent
-	blind   bool             // this member cannot be seen
+	// permitted: one of them was permit.
+	permitted bool
+	since     time.Time // of the consent
+	blind     bool      // this member cannot be seen
 
 	holds []holding // in their order
 
 	pushes  []time.Time
+	told    bool // of the decision at hand a push was counted
 	closed  map[string]bool
 	settled time.Time // when all was last looked at since the consent, zero: not since
 
@@ -75,9 +78,11 @@ type observed struct {
 type question struct {
 	id        string
 	action    events.Action
+	urgency   events.Urgency
 	opened    time.Time
 	reminders int
 	due       time.Time // of the next reminder, zero for none
+	snoozed   bool      // the member asked for it
 	episode   int
 	worked    bool // it was connected since
 }
@@ -109,8 +114,10 @@ const (
 	remindersLost  = "a reminder that is due is sent"
 	pushesCap      = "pushes of a week"
 	pushedOnce     = "one opening of an episode is pushed"
+	pushesLost     = "a push that is due is made"
 	leftAlone      = "no reminder after acknowledging"
 	endedOnce      = "access ends once per denial"
+	endedTruly     = "access ends where there was some"
 	endedTold      = "an end of access is told"
 	restoredOnce   = "access is restored once per end"
 	restoredTold   = "a restoration is told"
@@ -186,6 +193,7 @@ func (o *oracle) consented(p events.Provision, now time.Time) {
 		o.settled = time.Time{}
 	}
 	o.consent, o.since = p, now
+	o.permitted = o.permitted || p == events.Permit
 	o.said++
 }
 
@@ -279,6 +287,7 @@ func (o *oracle) keeps(token events.ConnectionToken, h Held, now time.Time, earl
 // stored judges a decision that was stored: made at a tick and a time.
 func (o *oracle) stored(told []events.Event, activated []events.ConnectionToken, open []string, tick int, now time.Time) *violation {
 	h := o.heldAt(tick)
+	o.told = false
 	for i, e := range told {
 		var v *violation
 		switch d := e.Data.(type) {
@@ -321,19 +330,17 @@ func (o *oracle) prompt(e events.Event, p *events.Prompt, rest []events.Event, h
 	switch {
 	case c.open == nil, c.open.id != p.PromptID, o.closed[p.PromptID]:
 		return broken(closedOnce, "%s of %s, which is not open", e.Type, p.PromptID)
-	case p.Notify && e.Type != events.PromptReminded:
-		return broken(pushesCap, "%s is pushed", e.Type)
+	case e.Type != events.PromptReminded && (p.Notify || p.NotPushed != ""):
+		return broken(pushesCap, "%s is pushed, or says why not: %q", e.Type, p.NotPushed)
 	}
 	switch e.Type {
 	case events.PromptReminded:
 		return o.reminded(token, p, h, now)
 	case events.PromptAcknowledged:
 		c.acked, c.open.due = c.open.episode, time.Time{}
+		c.open.snoozed = false
 		if !p.SnoozedUntil.IsZero() {
-			c.acked = 0
-			if c.open.reminders < len(o.policy.Reminders) {
-				c.open.due = p.SnoozedUntil
-			}
+			c.acked, c.open.due, c.open.snoozed = 0, p.SnoozedUntil, true
 		}
 		return nil
 	case events.PromptResolved:
@@ -348,7 +355,7 @@ func (o *oracle) prompt(e events.Event, p *events.Prompt, rest []events.Event, h
 	default:
 		again := slices.ContainsFunc(rest, func(r events.Event) bool {
 			next, ok := r.Data.(*events.Prompt)
-			return ok && r.Type == events.PromptOpened && r.Part == e.Part && next.Action != p.Action
+			return ok && r.Type == events.PromptOpened && r.Part == e.Part && (next.Action != p.Action || next.Urgency != p.Urgency)
 		})
 		truly := map[string]bool{
 			"removed": c.removed, "superseded": again,
@@ -370,19 +377,34 @@ func (o *oracle) opened(token events.ConnectionToken, p *events.Prompt, h Held, 
 	if promise := o.keeps(token, h, now, true); promise != "" {
 		return broken(promise, "%s opened: %s %s since %s, consent %q", p.PromptID, c.kind, c.status, c.since, o.consent)
 	}
-	if p.Action != o.way(c) {
-		return broken(rightAction, "%s asks %s, want %s", p.PromptID, p.Action, o.way(c))
+	rule := o.policy.Statuses[c.status]
+	if p.Action != o.way(c) || p.Urgency != rule.Urgency {
+		return broken(rightAction, "%s asks %s, %s; want %s, %s", p.PromptID, p.Action, p.Urgency, o.way(c), rule.Urgency)
 	}
-	c.open = &question{id: p.PromptID, action: p.Action, opened: now, episode: c.episode}
+	c.open = &question{id: p.PromptID, action: p.Action, urgency: p.Urgency, opened: now, episode: c.episode}
 	o.nextReminder(c.open, now)
-	if !p.Notify {
+	before := c.pushed == c.episode
+	if p.Notify {
+		if before || !rule.Notify {
+			return broken(pushedOnce, "%s, %s, pushed in episode %d of %d", p.PromptID, c.status, c.pushed, c.episode)
+		}
+		c.pushed = c.episode
+		return o.push(now)
+	}
+	switch {
+	case !rule.Notify && p.NotPushed == "policy", rule.Notify && before && p.NotPushed == "pushed_before":
 		return nil
+	default:
+		return o.capped(p, now)
 	}
-	if c.pushed == c.episode || !o.policy.Statuses[c.status].Notify {
-		return broken(pushedOnce, "%s, %s, pushed in episode %d of %d", p.PromptID, c.status, c.pushed, c.episode)
+}
+
+// capped judges why a prompt is not pushed that would be, but for the cap.
+func (o *oracle) capped(p *events.Prompt, now time.Time) *violation {
+	if p.NotPushed != "weekly_cap" || o.told || o.lately(now, skew) < o.policy.MaxPushesPerWeek {
+		return broken(pushesLost, "%s is not pushed, %q; pushed lately: %d", p.PromptID, p.NotPushed, o.lately(now, skew))
 	}
-	c.pushed = c.episode
-	return o.push(now)
+	return nil
 }
 
 func (o *oracle) reminded(token events.ConnectionToken, p *events.Prompt, h Held, now time.Time) *violation {
@@ -390,43 +412,62 @@ func (o *oracle) reminded(token events.ConnectionToken, p *events.Prompt, h Held
 	if c.acked == c.open.episode {
 		return broken(leftAlone, "%s", p.PromptID)
 	}
-	if p.Reminder != c.open.reminders+1 || p.Reminder > len(o.policy.Reminders) || now.Before(c.open.due) || c.open.due.IsZero() {
+	snoozed := c.open.snoozed
+	if p.Reminder != c.open.reminders+1 || p.Reminder > len(o.policy.Reminders) && !snoozed || now.Before(c.open.due) || c.open.due.IsZero() {
 		return broken(remindersCap, "reminder %d of %s, %d before, due %s, now %s", p.Reminder, p.PromptID, c.open.reminders, c.open.due, now)
 	}
 	if promise := o.keeps(token, h, now, true); promise != "" {
 		return broken(promise, "%s reminded: %s %s, consent %q", p.PromptID, c.kind, c.status, o.consent)
 	}
-	if !o.policy.Statuses[c.status].Notify {
+	if !o.policy.Statuses[c.status].Notify && !snoozed {
 		return broken(remindersCap, "%s is only listed: %s", p.PromptID, c.status)
 	}
 	c.open.reminders++
 	o.nextReminder(c.open, now)
 	if !p.Notify {
-		return nil
+		return o.capped(p, now)
 	}
 	c.pushed = c.episode
 	return o.push(now)
 }
 
 func (o *oracle) nextReminder(a *question, now time.Time) {
-	a.due = time.Time{}
+	a.due, a.snoozed = time.Time{}, false
 	if a.reminders < len(o.policy.Reminders) {
 		a.due = now.Add(o.policy.Reminders[a.reminders])
 	}
 }
 
 func (o *oracle) push(now time.Time) *violation {
-	o.pushes = append(o.pushes, now)
-	n := 0
-	for _, at := range o.pushes {
-		if now.Sub(at) < 7*24*time.Hour-skew {
-			n++
-		}
+	if o.told { // with others, in one message
+		return nil
 	}
-	if n > o.policy.MaxPushesPerWeek {
+	o.told = true
+	o.pushes = append(o.pushes, now)
+	if n := o.lately(now, -skew); n > o.policy.MaxPushesPerWeek {
 		return broken(pushesCap, "%d in seven days", n)
 	}
 	return nil
+}
+
+// lately counts the pushes of seven days and a bit.
+func (o *oracle) lately(now time.Time, bit time.Duration) (n int) {
+	for _, at := range o.pushes {
+		if now.Sub(at) < 7*24*time.Hour+bit {
+			n++
+		}
+	}
+	return n
+}
+
+// lostAccess reports whether a connection lost its access since we look.
+func (o *oracle) lostAccess() bool {
+	for _, c := range o.conns {
+		if c.kind.IAS() && c.status == events.AccessIsOver && !c.firstSight && !c.removed {
+			return true
+		}
+	}
+	return false
 }
 
 // governed lists what a denial ends.
@@ -453,6 +494,8 @@ func (o *oracle) access(t events.Type, a *events.Access, h Held, now time.Time) 
 			return broken(endedOnce, "consent %q, lists %v, want %v", o.consent, listed, ids)
 		case o.endings > 0:
 			return broken(endedOnce, "told before")
+		case !o.lostAccess() && (o.consent != events.Deny || !o.permitted):
+			return broken(endedTruly, "consent %q, permitted before: %t", o.consent, o.permitted)
 		case o.blind, h.Blind, h.Storm, h.Silenced:
 			return broken(noneHeld, "access ended")
 		}
@@ -489,9 +532,9 @@ func (o *oracle) quiet(now time.Time) *violation {
 			return broken(closedInTime, "%s is open since %s", c.open.id, c.open.opened)
 		case ask && c.open == nil:
 			return broken(noneLost, "%s is %s, %s since %s, and not asked about at %s", token, c.kind, c.status, c.since, now)
-		case ask && c.open.action != o.way(c):
-			return broken(rightAction, "%s asks %s, want %s", c.open.id, c.open.action, o.way(c))
-		case ask && c.acked != c.open.episode && !c.open.due.IsZero() && !now.Before(c.open.due) && o.policy.Statuses[c.status].Notify:
+		case ask && (c.open.action != o.way(c) || c.open.urgency != o.policy.Statuses[c.status].Urgency):
+			return broken(rightAction, "%s asks %s, %s, want %s", c.open.id, c.open.action, c.open.urgency, o.way(c))
+		case ask && c.acked != c.open.episode && !c.open.due.IsZero() && !now.Before(c.open.due) && (o.policy.Statuses[c.status].Notify || c.open.snoozed):
 			return broken(remindersLost, "%s was due at %s, it is %s", c.open.id, c.open.due, now)
 		}
 	}
@@ -507,7 +550,7 @@ func (o *oracle) quiet(now time.Time) *violation {
 func (o *oracle) quietAccess(h Held, now time.Time) *violation {
 	tokens, _ := o.governed()
 	free := !o.blind && !h.Blind && !h.Storm && !h.Silenced
-	if o.consent == events.Deny && o.said > 1 && len(tokens) > 0 && free && o.endings == 0 && !o.sameEnd {
+	if o.consent == events.Deny && o.permitted && len(tokens) > 0 && free && o.endings == 0 && !o.sameEnd {
 		return broken(endedTold, "%v", tokens)
 	}
 	if o.consent != events.Permit || o.toldBack {

@@ -178,7 +178,7 @@ func addMember(m *events.Member, e events.Event) {
 		m.Task = &events.MemberTask{TaskID: d.TaskID, Status: d.Current, Raw: d.CurrentRaw, Reason: d.Reason, Updated: theirTime(e)}
 	case *events.Consent:
 		m.MemberID = d.MemberID
-		m.Consent = events.MemberConsent{Read: true, ConsentID: d.ConsentID, Provision: d.Current, DateTime: theirTime(e)}
+		m.Consent = events.MemberConsent{Read: true, ConsentID: d.ConsentID, Provision: d.Current, DateTime: theirTime(e), Permitted: m.Consent.Permitted || d.Current == events.Permit}
 	case *events.Recommendation:
 		m.MemberID = d.MemberID
 		m.Recommendations = slices.DeleteFunc(m.Recommendations, func(r events.Recommendation) bool { return r.Alias == d.Alias })
@@ -307,7 +307,8 @@ func addPrompt(a *events.Agenda, e events.Event, d *events.Prompt) {
 		a.Asked = append(a.Asked, events.Asked{Connection: events.ConnectionToken(e.Part)})
 	}
 	asked := &a.Asked[i]
-	if d.Notify {
+	// What is told in one moment is one push.
+	if d.Notify && !slices.ContainsFunc(a.Pushes, e.Recorded.Equal) {
 		a.Pushes = append(a.Pushes, e.Recorded)
 	}
 	open := slices.IndexFunc(a.Prompts, func(p events.Prompt) bool { return p.PromptID == d.PromptID })

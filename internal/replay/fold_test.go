@@ -68,7 +68,7 @@ func story(t *testing.T, log *events.Log, n int) {
 	}
 	known = events.Member{
 		Book: events.NewBook("inc"), MemberID: "id", Observation: events.MemberObservation{Started: at, LastComplete: at},
-		Consent: events.MemberConsent{Read: true, ConsentID: "k", Provision: events.Permit, DateTime: at.Add(-time.Hour)},
+		Consent: events.MemberConsent{Read: true, ConsentID: "k", Provision: events.Permit, DateTime: at.Add(-time.Hour), Permitted: true},
 		Task:    &events.MemberTask{TaskID: "t", Status: "completed", Updated: at.Add(-2 * time.Hour)}, Recommendations: []events.Recommendation{{MemberID: "id", Alias: "a", OfferID: "r"}},
 	}
 	asked = events.Agenda{Book: events.NewBook("inc"), MemberID: "id"}
