@@ -186,6 +186,7 @@ type standing struct {
 	lost     bool
 	lostAt   time.Time
 	silences map[string]events.Silence
+	told     map[string]string // id of the latest event, by its kind, a dot and its part
 }
 
 // judge says what is to be judged now that was not before.

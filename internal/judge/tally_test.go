@@ -148,7 +148,7 @@ func TestViewHolds(t *testing.T) {
 		"a word of another time": {map[string]string{"planet": "mars"}, false, ""},
 	} {
 		v := NewView(nil, k)
-		v.now.take(events.Event{Type: events.SilenceSet, Part: "s", Data: &events.Silence{Scope: tt.scope, Until: t0.Add(time.Hour)}})
+		v.now.take(events.Event{ID: "e", Type: events.SilenceSet, Part: "s", Data: &events.Silence{Scope: tt.scope, Until: t0.Add(time.Hour)}})
 		h := v.Of(member, t0)
 		var muted []string
 		for c := range maps.Keys(h.Muted) {
@@ -158,9 +158,51 @@ func TestViewHolds(t *testing.T) {
 		if h.Silenced != tt.silenced || strings.Join(muted, " ") != tt.muted {
 			t.Errorf("%s: silenced %t, muted %v", name, h.Silenced, muted)
 		}
+		silences, told := map[events.ConnectionToken]map[string]time.Time{}, map[string]string{}
+		for c := range h.Muted {
+			silences[c], told["silenced."+string(c)] = map[string]time.Time{"s": t0.Add(time.Hour)}, "e"
+		}
+		if h.Silenced {
+			silences[""], told["silenced"] = map[string]time.Time{"s": t0.Add(time.Hour)}, "e"
+		}
+		if !maps.EqualFunc(h.Silences, silences, maps.Equal) || !maps.Equal(h.Told, told) {
+			t.Errorf("%s: by %v, told by %v; want %v, %v", name, h.Silences, h.Told, silences, told)
+		}
 		if h := v.Of(member, t0.Add(time.Hour)); h.Silenced || len(h.Muted) > 0 {
 			t.Errorf("%s: holds beyond its end", name)
 		}
+	}
+}
+
+// Each hold is told by an event: of two silences by the one that ends last.
+func TestViewNamesTheEvents(t *testing.T) {
+	k := keys(t)
+	member := &events.Member{MemberID: "ann", Connections: []events.MemberConnection{{Token: "c1", ConnectionID: "clinic"}}}
+	ann, clinic := string(k.Member("ann")), string(k.Source("clinic"))
+	v := NewView(nil, k)
+	for _, e := range []events.Event{
+		{ID: "degraded", Type: events.SourceDegraded, Part: clinic},
+		{ID: "held", Type: events.StormHeld},
+		{ID: "lost", Type: events.ObserverLost},
+		{ID: "long", Type: events.SilenceSet, Part: "a", Data: &events.Silence{Scope: map[string]string{ScopeMember: ann}, Until: t0.Add(2 * time.Hour)}},
+		{ID: "short", Type: events.SilenceSet, Part: "b", Data: &events.Silence{Scope: map[string]string{ScopeSource: clinic}, Until: t0.Add(time.Hour)}},
+	} {
+		v.now.take(e)
+	}
+	want := map[string]string{"source_degraded.c1": "degraded", "storm": "held", "blind": "lost", "silenced": "long", "silenced.c1": "long"}
+	if h := v.Of(member, t0); !maps.Equal(h.Told, want) || len(h.Silences["c1"]) != 2 || len(h.Silences[""]) != 1 {
+		t.Errorf("told by %v, want %v; silences %v", h.Told, want, h.Silences)
+	}
+	for _, e := range []events.Event{
+		{ID: "r", Type: events.SourceRestored, Part: clinic},
+		{ID: "s", Type: events.StormReleased},
+		{ID: "t", Type: events.ObserverResumed},
+		{ID: "u", Type: events.SilenceEnded, Part: "a", Data: &events.Silence{}},
+	} {
+		v.now.take(e)
+	}
+	if h := v.Of(member, t0); !maps.Equal(h.Told, map[string]string{"silenced.c1": "short"}) {
+		t.Errorf("told by %v after their ends", h.Told)
 	}
 }
 

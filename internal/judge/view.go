@@ -32,7 +32,7 @@ type View struct {
 func NewView(log *events.Log, keys events.Tokenizer) *View {
 	return &View{
 		log: log, keys: keys, moved: make(chan struct{}), last: map[string]events.Judgement{},
-		now: standing{degraded: map[events.SourceToken]bool{}, silences: map[string]events.Silence{}},
+		now: standing{degraded: map[events.SourceToken]bool{}, silences: map[string]events.Silence{}, told: map[string]string{}},
 	}
 }
 
@@ -89,6 +89,7 @@ func (v *View) Wait(ctx context.Context, seq uint64) error {
 
 // take makes s what it is after a judgement.
 func (s *standing) take(e events.Event) {
+	s.told[e.Type.Kind()+"."+e.Part] = e.ID
 	switch e.Type {
 	case events.SourceDegraded:
 		s.degraded[events.SourceToken(e.Part)] = true
@@ -114,6 +115,31 @@ func (s *standing) take(e events.Event) {
 type Holds struct {
 	Blind, Storm, Silenced bool
 	Degraded, Muted        map[events.ConnectionToken]bool
+
+	// Silences are those that make it so, by id, with their ends: of a
+	// connection, under "" of the member as a whole.
+	Silences map[events.ConnectionToken]map[string]time.Time
+
+	// Told names the event behind each, in the decider's words: blind, storm,
+	// silenced; source_degraded and silenced with a dot and a connection's token.
+	// Of several silences it is that of the one that ends last.
+	Told map[string]string
+}
+
+// silence notes that one covers a connection, or the member as a whole for "",
+// as told by an event.
+func (h *Holds) silence(c events.ConnectionToken, id string, until time.Time, event string) {
+	if h.Silences[c] == nil {
+		h.Silences[c] = map[string]time.Time{}
+	}
+	last := true
+	for other, ends := range h.Silences[c] {
+		last = last && (until.After(ends) || until.Equal(ends) && id > other)
+	}
+	h.Silences[c][id] = until
+	if last {
+		h.Told[strings.TrimSuffix("silenced."+string(c), ".")] = event
+	}
 }
 
 // Blind reports whether b.well cannot be seen at all.
@@ -127,7 +153,16 @@ func (v *View) Blind() bool {
 func (v *View) Of(member *events.Member, now time.Time) Holds {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	h := Holds{Blind: v.now.lost, Storm: v.now.storm, Degraded: map[events.ConnectionToken]bool{}, Muted: map[events.ConnectionToken]bool{}}
+	h := Holds{
+		Blind: v.now.lost, Storm: v.now.storm, Degraded: map[events.ConnectionToken]bool{}, Muted: map[events.ConnectionToken]bool{},
+		Silences: map[events.ConnectionToken]map[string]time.Time{}, Told: map[string]string{},
+	}
+	if h.Blind {
+		h.Told["blind"] = v.now.told["observer."]
+	}
+	if h.Storm {
+		h.Told["storm"] = v.now.told["storm."]
+	}
 	if len(v.now.degraded) == 0 && len(v.now.silences) == 0 {
 		return h
 	}
@@ -136,16 +171,19 @@ func (v *View) Of(member *events.Member, now time.Time) Holds {
 		source := v.keys.Source(c.ConnectionID)
 		if v.now.degraded[source] {
 			h.Degraded[c.Token] = true
+			h.Told["source_degraded."+string(c.Token)] = v.now.told["source."+string(source)]
 		}
-		for _, s := range v.now.silences {
+		for id, s := range v.now.silences {
 			if now.Before(s.Until) && covers(s.Scope, token, source, c.State) {
 				h.Muted[c.Token] = true
+				h.silence(c.Token, id, s.Until, v.now.told["silence."+id])
 			}
 		}
 	}
-	for _, s := range v.now.silences {
+	for id, s := range v.now.silences {
 		if now.Before(s.Until) && len(s.Scope) == 1 && s.Scope[ScopeMember] == string(token) {
 			h.Silenced = true
+			h.silence("", id, s.Until, v.now.told["silence."+id])
 		}
 	}
 	return h
@@ -194,6 +232,7 @@ func (v *View) snapshot() (standing, map[string]events.Judgement) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := v.now
+	now.told = nil // nobody who judges needs it
 	now.degraded, now.silences = map[events.SourceToken]bool{}, map[string]events.Silence{}
 	last := map[string]events.Judgement{}
 	maps.Copy(now.degraded, v.now.degraded)
