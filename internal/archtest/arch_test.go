@@ -102,6 +102,9 @@ var pure = []string{
 	"internal/poller/schedule.go",
 	"internal/reconnect/decide.go",
 	"internal/reconnect/access.go",
+	"internal/reconnect/explain.go",
+	"internal/reconnect/trail.go",
+	"internal/reconnect/whatif.go",
 	"internal/reconnect/notes.go",
 }
 

@@ -91,11 +91,11 @@ type Decision struct {
 // A Verdict is the trail of one decision: the row of the table that fitted
 // first, and what became of it. It is what we log, count, assert and explain.
 type Verdict struct {
-	Connection events.ConnectionToken
-	Row        int
-	Reason     string
-	Action     events.Action
-	Outcome    string
+	Connection events.ConnectionToken `json:"connection,omitempty"`
+	Row        int                    `json:"rule"`
+	Reason     string                 `json:"reason"`
+	Action     events.Action          `json:"action"`
+	Outcome    string                 `json:"outcome"`
 }
 
 // The outcomes of a verdict.
@@ -172,10 +172,7 @@ type judgement struct {
 // incarnation of the member. Deciding again on what was decided changes
 // nothing, however often, until something else happens or falls due.
 func (p Policy) decide(member *events.Member, agenda *events.Agenda, held Held, now time.Time, notes ...Note) Decision {
-	if agenda == nil || agenda.Incarnation != member.Incarnation {
-		agenda = &events.Agenda{Book: events.NewBook(member.Incarnation), MemberID: member.MemberID}
-	}
-	pl := &plan{policy: p, member: member, old: agenda, next: copied(agenda), held: held, now: now}
+	pl := p.begin(member, agenda, held, now)
 	noted := true
 	for _, n := range notes {
 		noted = pl.note(n) != void && noted
@@ -191,6 +188,14 @@ func (p Policy) decide(member *events.Member, agenda *events.Agenda, held Held, 
 	d := pl.decision()
 	d.Noted = noted
 	return d
+}
+
+// begin returns a plan in which nothing is decided.
+func (p Policy) begin(member *events.Member, agenda *events.Agenda, held Held, now time.Time) *plan {
+	if agenda == nil || agenda.Incarnation != member.Incarnation {
+		agenda = &events.Agenda{Book: events.NewBook(member.Incarnation), MemberID: member.MemberID}
+	}
+	return &plan{policy: p, member: member, old: agenda, next: copied(agenda), held: held, now: now}
 }
 
 // judge is the decision table: the first row that fits, from the top.
