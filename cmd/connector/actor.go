@@ -100,10 +100,11 @@ func (a actor) activate(ctx context.Context, m events.MemberToken, c events.Memb
 
 // heldBy says in the decider's words what is judged.
 func heldBy(v *judge.View) func(*events.Member, time.Time) reconnect.Held {
-	return func(m *events.Member, now time.Time) reconnect.Held {
-		h := v.Of(m, now)
-		return reconnect.Held{Blind: h.Blind, Storm: h.Storm, Silenced: h.Silenced, Degraded: h.Degraded, Muted: h.Muted}
-	}
+	return func(m *events.Member, now time.Time) reconnect.Held { return held(v.Of(m, now)) }
+}
+
+func held(h judge.Holds) reconnect.Held {
+	return reconnect.Held{Blind: h.Blind, Storm: h.Storm, Silenced: h.Silenced, Degraded: h.Degraded, Muted: h.Muted, Told: h.Told}
 }
 
 // refused marks what b.well understood and does not do. That it lets nobody in

@@ -156,17 +156,32 @@ func TestTerminal(t *testing.T) {
 		both.Member.MemberID != m.ID || len(both.Agenda.Prompts) != 1 {
 		t.Errorf("as JSON: %+v, %v", both, err)
 	}
-	has(ask(exitOK, w.keyed("explain", m.ID)...), broken, "EXPIRED", "expired", "oauth", "kept", "connected")
-	one := ask(exitOK, w.keyed("explain", m.ID, broken)...)
-	if strings.Count(one, "\n") < 2 || strings.Count(one, "\n") > 3 || !strings.Contains(one, broken) {
+	all := ask(exitOK, w.keyed("explain", m.ID, "--fast")...)
+	has(all, string(w.token(m.ID)), "Connection "+broken, "kept, rule 9, expired, oauth", "status is EXPIRED, not CONNECTED",
+		"b.well says CONNECTED => resolved", "nothing, rule 2, connected")
+	one := ask(exitOK, w.keyed("explain", m.ID, broken, "--fast")...)
+	if of := strings.Count(one, "\nConnection "); strings.Count(one, "\nConnection "+broken+" ") != of || of == 0 || of >= strings.Count(all, "\nConnection ") {
 		t.Errorf("explain of one connection:\n%s", one)
 	}
-	var verdicts []map[string]any
-	if err := json.Unmarshal([]byte(ask(exitOK, w.keyed("explain", m.ID, broken, "--json")...)), &verdicts); err != nil ||
-		len(verdicts) == 0 || len(verdicts) > 2 {
-		t.Errorf("explain of one connection as JSON: %v, %v", verdicts, err)
+	has(ask(exitFailed, w.keyed("explain", m.ID, "no-such-connection")...), "no connection of that id", "members show")
+	ofSource := strings.TrimSpace(ask(exitOK, w.keyed("silence", "add", "--connection", broken, "--for", "1h", "maintenance")...))
+	ofMember := strings.TrimSpace(ask(exitOK, w.keyed("silence", "add", "--member", m.ID, "--for", "2h", "holidays")...))
+	var e explained
+	if err := json.Unmarshal([]byte(ask(exitOK, w.keyed("explain", m.ID, broken, "--fast", "--json")...)), &e); err != nil {
+		t.Fatal(err)
 	}
-	has(ask(exitFailed, w.keyed("explain", m.ID, "no-such-connection")...), "no connection of that id")
+	if e.Member != w.token(m.ID) || e.MemberID != m.ID || len(e.Holds) != 1 || e.Holds[0].Silences[0].ID != ofMember || e.Holds[0].Event == "" {
+		t.Errorf("as JSON: %+v", e)
+	}
+	for _, c := range e.Connections { // the source may stand there twice
+		holds := fmt.Sprint(c.Holds)
+		if c.Facts.ConnectionID != broken || !strings.Contains(holds, ofSource) || !strings.Contains(holds, ofMember) || c.Holds[0].Event != e.Holds[0].Event {
+			t.Errorf("as JSON: %+v", c)
+		}
+	}
+	for _, id := range []string{ofSource, ofMember} {
+		ask(exitOK, w.at("silence", "expire", id)...)
+	}
 
 	has(ask(exitOK, w.at("prompts", "list")...), prompt.PromptID, "oauth", "expired", "required")
 	var listed events.Prompt

@@ -77,6 +77,8 @@ type standing struct {
 	asked  *events.Agenda
 	held   reconnect.Held
 	now    time.Time
+
+	silences map[events.ConnectionToken]map[string]time.Time // that are part of held
 }
 
 func (k keyed) standing(ctx context.Context, memberID string) (standing, error) {
@@ -106,7 +108,9 @@ func (k keyed) standing(ctx context.Context, memberID string) (standing, error) 
 		return standing{}, err
 	}
 	defer stop()
-	return standing{m, known.Snapshot, asked.Snapshot, heldBy(view)(known.Snapshot, clock.Now()), clock.Now()}, nil
+	now := clock.Now()
+	holds := view.Of(known.Snapshot, now)
+	return standing{m, known.Snapshot, asked.Snapshot, held(holds), now, holds.Silences}, nil
 }
 
 type membersEnrolCmd struct {

@@ -315,12 +315,6 @@ type earlyError struct{ wait time.Duration }
 // Error implements error.
 func (e *earlyError) Error() string { return fmt.Sprintf("the look is due in %s", e.wait) }
 
-// Explain returns the rule that holds for each connection of a member right
-// now, in the words of the log. It changes nothing.
-func Explain(p Policy, member *events.Member, agenda *events.Agenda, held Held, now time.Time) []Verdict {
-	return p.decide(member, agenda, held, now).Why
-}
-
 // Letters is the dead-letter stream.
 type Letters struct{ JS jetstream.JetStream }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -554,4 +555,35 @@ func anyStanding(t *rapid.T) (Policy, Standing) {
 		s.Silences = map[events.ConnectionToken]map[string]time.Time{"c2": source}
 	}
 	return p, s
+}
+
+// The page for operators knows every word that an explanation uses.
+func TestExplainedWordsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Explain\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, word := range []string{
+		Nothing, HeldBack, Opened, Kept, Reminded, Resolved, Withdrawn, Superseded, Expired, Spent, Ended, Restored, Noted, Activating,
+		reasonForgotten, reasonRemoved, reasonConnected, reasonConsentEnded, reasonAwaiting, reasonOverdue, reasonBlind, reasonDegraded,
+		reasonStorm, reasonSilenced, reasonDeleting, reasonUnconfirmed, reasonFirstSight, reasonExpired, reasonDisconnected, reasonDeleted,
+		reasonError, reasonUnknownType, reasonUnknownStatus, reasonGrouping, reasonActivating, reasonAcknowledged,
+		timerConfirm, timerGroup, timerActivate, timerGrace, timerHoldOpen, timerEpisode, timerReminder, timerSnooze, timerExpiry,
+		changeTime, changePoll, changeStatus, changeSync, changeType, changeEpisode, changeConsent, changeSight, changeJudgement, changeCommand, changePolicy,
+	} {
+		if !strings.Contains(section, "`"+word+"`") {
+			t.Errorf("docs/operations.md, Explain, does not know `%s`", word)
+		}
+	}
+	for _, v := range []any{
+		Explanation{}, ConsentExplained{}, Hold{}, Silence{}, Pushes{}, AccessExplained{}, ConnectionExplained{}, Rule{}, Timer{}, Change{}, Verdict{},
+	} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !f.Anonymous && !strings.Contains(section, "`"+name+"`") {
+				t.Errorf("docs/operations.md, Explain, does not know the field `%s` of %T", name, v)
+			}
+		}
+	}
 }
