@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,13 +80,8 @@ const (
 // sc.audit.<what>.<member>[.<part>], or sc.audit.<what>[.<part>] where no member
 // is concerned.
 func (e Entry) Subject() string {
-	subject := prefix + string(e.What)
-	for _, token := range []string{string(e.Member), e.Part} {
-		if token != "" {
-			subject += "." + token
-		}
-	}
-	return subject
+	words := []string{prefix + string(e.What), string(e.Member), e.Part}
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), ".")
 }
 
 // OfMember matches the entries about a member.

@@ -19,6 +19,11 @@ const (
 	// probeLife is how long what a probe wrote outlives it, should the probe
 	// not get to sweep it up itself.
 	probeLife = time.Minute
+
+	// probes is how often a probe is made anew, on other subjects, that missed
+	// where it should not: three servers that are busy, or change leaders, may
+	// refuse one and take the next. The old server refuses them all.
+	probes = 3
 )
 
 // Probe commits transactions of the real shape, so that a server that takes the
@@ -31,9 +36,15 @@ const (
 // "probe", which nobody reads: no member comes of it and nobody is woken. It is
 // purged at the end, and runs out by itself if that fails.
 func (l *Log) Probe(ctx context.Context) error {
-	p := probe{l, l.subjects.probe(strings.ToLower(rand.Text()))}
-	err := p.run(ctx)
-	p.sweep(ctx)
+	var err error
+	for range probes {
+		p := probe{l, l.subjects.probe(strings.ToLower(rand.Text()))}
+		err = p.run(ctx)
+		p.sweep(ctx)
+		if refused, ok := errors.AsType[*batchError](err); !ok || !refused.missed() {
+			break
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("probe the stream: %w; compare it with: connector topology plan; "+
 			"every server of the cluster must be able to take atomic batches with guards and timers", err)
