@@ -998,7 +998,7 @@ export interface Events {
       warnedAt?: string
       /** The number of the latest break; 0 if it never broke. */
       episode: number
-      /** Since when the latest break lasts. */
+      /** Since when the latest break lasts. Absent if it never broke, or was removed and came back since and has not broken again. */
       episodeSince?: string
       /** How often it came and went in this episode. */
       flapCount: number

@@ -33,9 +33,10 @@ type MemberConnection struct {
 	WarnedAt       time.Time `json:"warnedAt,omitzero"`  // when it was told last
 
 	// Episode numbers the breaks of the connection; one lasts from leaving
-	// CONNECTED until CONNECTED has held for longer than the hold-open.
+	// CONNECTED until CONNECTED has held for longer than the hold-open, or until
+	// the connection is removed.
 	Episode      int       `json:"episode"`
-	EpisodeSince time.Time `json:"episodeSince,omitzero"`
+	EpisodeSince time.Time `json:"episodeSince,omitzero"` // zero, too, for what came back after it was removed, until it breaks
 	FlapCount    int       `json:"flapCount"`
 
 	// FirstSight: it was broken when we first looked.

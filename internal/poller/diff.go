@@ -472,9 +472,10 @@ func (d *differ) discover(r row, baseline bool) {
 	d.head.Connections = append(d.head.Connections, c)
 }
 
-// rediscover takes back a connection that was gone: it keeps its token.
+// rediscover takes back a connection that was gone: it keeps its token. The
+// removal has ended its episode, so the next break is another one.
 func (d *differ) rediscover(c *events.MemberConnection, r row) {
-	c.RemovedAt = time.Time{}
+	c.RemovedAt, c.EpisodeSince, c.FirstSight = time.Time{}, time.Time{}, false
 	d.begin(c, r, false)
 }
 
@@ -499,7 +500,7 @@ func (d *differ) turn(c *events.MemberConnection, to events.ConnectionState) {
 	switch {
 	case to.Status.Broken() && (!was || to.Status != from):
 		if c.BrokenSince.IsZero() {
-			flap := c.Episode > 0 && !c.ConnectedSince.IsZero() && d.now.Sub(c.ConnectedSince) <= d.HoldOpen
+			flap := !c.EpisodeSince.IsZero() && !c.ConnectedSince.IsZero() && d.now.Sub(c.ConnectedSince) <= d.HoldOpen
 			if flap {
 				c.FlapCount++
 			} else {

@@ -285,6 +285,34 @@ func TestRowThatDisappears(t *testing.T) {
 	}
 }
 
+// A removal ends the episode, whatever the connection comes back as: a decider
+// that looked at neither must see that the break is another one.
+func TestWhatComesBackBreaksAnew(t *testing.T) {
+	for name, back := range map[string][]string{
+		"broken":                  {"EXPIRED"},
+		"connected for a moment":  {"CONNECTED", "EXPIRED"},
+		"as nobody knows what":    {"", "EXPIRED"},
+		"broken in another way":   {"ERROR"},
+		"connected, then unknown": {"CONNECTED", "UNKNOWN", "EXPIRED"},
+	} {
+		s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+		s.rules.Vanish = 1
+		s.see(1*time.Minute, answer(conn("c-1", "PROA", "EXPIRED", updated(time.Minute))))
+		s.see(2*time.Minute, answer())
+		s.see(2*time.Minute, answer(), func(l *look) { l.deleted = &bwell.List[bwell.Connection]{Whole: true} })
+		if c := s.head.Connections[0]; !c.Removed() || c.Episode != 1 {
+			t.Fatalf("%s: %+v", name, c)
+		}
+		for i, status := range back {
+			at := time.Duration(3+i) * time.Minute
+			s.see(at, answer(conn("c-1", "PROA", status, updated(at))))
+		}
+		if c := s.head.Connections[0]; c.Episode != 2 || c.FlapCount != 0 || c.FirstSight {
+			t.Errorf("%s: episode %d, flapped %d times, first sight %t; want a new episode", name, c.Episode, c.FlapCount, c.FirstSight)
+		}
+	}
+}
+
 func TestRowThatComesBackIsNotRemoved(t *testing.T) {
 	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
 	for i := range 4 {

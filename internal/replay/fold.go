@@ -239,9 +239,12 @@ func addConnection(m *events.Member, e events.Event, d *events.Connection) {
 		if d.Current == nil {
 			return
 		}
+		found := e.Type == events.ConnectionBaseline || e.Type == events.ConnectionDiscovered
+		if found {
+			c.RemovedAt, c.EpisodeSince, c.FirstSight = time.Time{}, time.Time{}, false
+		}
 		turn(c, *d.Current, d.Episode, e.Recorded)
-		if e.Type == events.ConnectionBaseline || e.Type == events.ConnectionDiscovered {
-			c.RemovedAt = time.Time{}
+		if found {
 			c.FirstSight = d.Current.Status.Broken() && (e.Type == events.ConnectionBaseline ||
 				!d.Current.StatusUpdated.IsZero() && d.Current.StatusUpdated.Before(m.Observation.Started))
 		}
