@@ -264,13 +264,14 @@ type MemberConnection struct {
 	Number       int             `json:"number"` // tells connections of one id apart
 	State        ConnectionState `json:"state"`
 
-	FirstSeen      time.Time `json:"firstSeen"`
-	ConnectedSince time.Time `json:"connectedSince,omitzero"` // since when CONNECTED, zero while it is not
-	BrokenSince    time.Time `json:"brokenSince,omitzero"`    // since when this broken status, zero while it is not
-	ConfirmedAt    time.Time `json:"confirmedAt,omitzero"`    // when the break was confirmed
-	RemovedAt      time.Time `json:"removedAt,omitzero"`
-	ExpiresAt      time.Time `json:"expiresAt,omitzero"` // the end that connection.expiring told, while it is CONNECTED
-	WarnedAt       time.Time `json:"warnedAt,omitzero"`  // when it was told last
+	FirstSeen         time.Time `json:"firstSeen"`
+	ConnectedSince    time.Time `json:"connectedSince,omitzero"`    // since when CONNECTED, zero while it is not
+	WasConnectedSince time.Time `json:"wasConnectedSince,omitzero"` // the same, of what it was before its status became unknown
+	BrokenSince       time.Time `json:"brokenSince,omitzero"`       // since when this broken status, zero while it is not
+	ConfirmedAt       time.Time `json:"confirmedAt,omitzero"`       // when the break was confirmed
+	RemovedAt         time.Time `json:"removedAt,omitzero"`
+	ExpiresAt         time.Time `json:"expiresAt,omitzero"` // the end that connection.expiring told, while it is CONNECTED
+	WarnedAt          time.Time `json:"warnedAt,omitzero"`  // when it was told last
 
 	// Episode numbers the breaks of the connection; one lasts from leaving
 	// CONNECTED until CONNECTED has held for longer than the hold-open, or until

@@ -986,6 +986,8 @@ export interface Events {
       firstSeen: string
       /** Since when it is CONNECTED. Absent while it is not. */
       connectedSince?: string
+      /** While the status is unknown: since when it was CONNECTED before. Absent if it was not, or the status is known. */
+      wasConnectedSince?: string
       /** Since when it has this broken status. Absent while it is not broken. */
       brokenSince?: string
       /** When the break was confirmed. Absent until it is. */

@@ -495,28 +495,39 @@ func (d *differ) begin(c *events.MemberConnection, r row, baseline bool) {
 
 // turn moves a connection to a state and keeps its clocks: windows, episodes.
 func (d *differ) turn(c *events.MemberConnection, to events.ConnectionState) {
-	from := c.State.Status
-	was := !c.ConnectedSince.IsZero() || !c.BrokenSince.IsZero()
 	switch {
-	case to.Status.Broken() && (!was || to.Status != from):
+	case to.Status.Broken() && (c.BrokenSince.IsZero() || to.Status != c.State.Status):
 		if c.BrokenSince.IsZero() {
-			flap := !c.EpisodeSince.IsZero() && !c.ConnectedSince.IsZero() && d.now.Sub(c.ConnectedSince) <= d.HoldOpen
-			if flap {
-				c.FlapCount++
-			} else {
-				c.Episode, c.EpisodeSince, c.FlapCount = c.Episode+1, d.now, 0
-			}
+			d.breaks(c)
 		}
-		c.BrokenSince, c.ConfirmedAt, c.ConnectedSince, c.FirstSight = d.now, time.Time{}, time.Time{}, false
+		c.BrokenSince, c.ConfirmedAt, c.FirstSight = d.now, time.Time{}, false
+		c.ConnectedSince, c.WasConnectedSince = time.Time{}, time.Time{}
 	case to.Status == events.Connected && c.ConnectedSince.IsZero():
-		c.ConnectedSince, c.BrokenSince, c.ConfirmedAt, c.FirstSight = d.now, time.Time{}, time.Time{}, false
+		c.ConnectedSince, c.WasConnectedSince = cmp.Or(c.WasConnectedSince, d.now), time.Time{}
+		c.BrokenSince, c.ConfirmedAt, c.FirstSight = time.Time{}, time.Time{}, false
 	case !to.Status.Broken() && to.Status != events.Connected:
-		c.ConnectedSince, c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}, time.Time{}
+		// It may work or not. Since when it worked, if it did, is kept for the
+		// next break.
+		c.ConnectedSince, c.WasConnectedSince = time.Time{}, cmp.Or(c.ConnectedSince, c.WasConnectedSince)
+		c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}
 	}
 	if to.Status != events.Connected {
 		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	}
 	c.State = to
+}
+
+// breaks says whether a break is a new episode: the first one is, and one after
+// the connection worked for longer than the hold-open. If it worked for less, it
+// flaps; if it did not work at all, its status was only not known for a while.
+func (d *differ) breaks(c *events.MemberConnection) {
+	worked := cmp.Or(c.ConnectedSince, c.WasConnectedSince)
+	switch {
+	case c.EpisodeSince.IsZero(), !worked.IsZero() && d.now.Sub(worked) > d.HoldOpen:
+		c.Episode, c.EpisodeSince, c.FlapCount = c.Episode+1, d.now, 0
+	case !worked.IsZero():
+		c.FlapCount++
+	}
 }
 
 // compare tells at most one event of a connection: the first kind that fits,
@@ -652,7 +663,8 @@ func (d *differ) miss(c *events.MemberConnection) {
 			now = &r.state
 		}
 	}
-	c.RemovedAt, c.BrokenSince, c.ConnectedSince, c.ConfirmedAt = d.now, time.Time{}, time.Time{}, time.Time{}
+	c.RemovedAt, c.BrokenSince, c.ConfirmedAt = d.now, time.Time{}, time.Time{}
+	c.ConnectedSince, c.WasConnectedSince = time.Time{}, time.Time{}
 	c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	d.tellConnection(events.ConnectionRemoved, c, &was, now, nil)
 }

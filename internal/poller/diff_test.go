@@ -242,6 +242,46 @@ func TestFlapIsOneEpisode(t *testing.T) {
 	}
 }
 
+// A status that is null or unknown says nothing: neither that a break is over
+// nor that there is one. It only starts the window of a confirmation anew.
+func TestUnknownStatusEndsNoEpisode(t *testing.T) {
+	type step struct {
+		at     time.Duration
+		status string
+	}
+	for _, tt := range []struct {
+		name           string
+		first          string
+		then           []step
+		episode, flaps int
+		broken         time.Duration // since when the break is counted
+	}{
+		{"null in a break", "CONNECTED", []step{{1, "EXPIRED"}, {2, ""}, {3, "EXPIRED"}}, 1, 0, 3},
+		{"a word nobody knows in a break", "CONNECTED", []step{{1, "EXPIRED"}, {2, "UNKNOWN"}, {3, "DISCONNECTED"}}, 1, 0, 3},
+		{"null for long", "CONNECTED", []step{{1, "EXPIRED"}, {2, ""}, {3000, "EXPIRED"}}, 1, 0, 3000},
+		{"null at first sight, then broken", "", []step{{1, "EXPIRED"}, {2, ""}, {3, "EXPIRED"}}, 1, 0, 3},
+		{"broken at first sight", "ERROR", []step{{1, ""}, {2, "ERROR"}}, 1, 0, 2},
+		{"broken soon after it worked again, null between", "CONNECTED", []step{{1, "EXPIRED"}, {2, "CONNECTED"}, {3, ""}, {4, "EXPIRED"}}, 1, 1, 4},
+		{"and two of them", "CONNECTED", []step{{1, "EXPIRED"}, {2, "CONNECTED"}, {3, ""}, {4, "UNKNOWN"}, {5, "EXPIRED"}}, 1, 1, 5},
+		{"just within the hold-open", "CONNECTED", []step{{1, "EXPIRED"}, {2, "CONNECTED"}, {3, ""}, {62, "EXPIRED"}}, 1, 1, 62},
+		{"just after it", "CONNECTED", []step{{1, "EXPIRED"}, {2, "CONNECTED"}, {3, ""}, {63, "EXPIRED"}}, 2, 0, 63},
+		{"connected on both sides of null", "CONNECTED", []step{{1, "EXPIRED"}, {2, "CONNECTED"}, {40, ""}, {41, "CONNECTED"}, {63, "EXPIRED"}}, 2, 0, 63},
+		{"worked only after null", "CONNECTED", []step{{1, "EXPIRED"}, {2, ""}, {3, "CONNECTED"}, {64, "EXPIRED"}}, 2, 0, 64},
+		{"but not for long", "CONNECTED", []step{{1, "EXPIRED"}, {2, ""}, {3, "CONNECTED"}, {63, "EXPIRED"}}, 1, 1, 63},
+		{"and null again after the flap", "CONNECTED", []step{{1, "EXPIRED"}, {2, "CONNECTED"}, {3, "EXPIRED"}, {100, ""}, {101, "EXPIRED"}}, 1, 1, 101},
+	} {
+		s := begin(t, answer(conn("c-1", "PROA", tt.first)))
+		for _, st := range tt.then {
+			s.see(st.at*time.Minute, answer(conn("c-1", "PROA", st.status, updated(st.at*time.Minute))))
+		}
+		c := s.head.Connections[0]
+		if c.Episode != tt.episode || c.FlapCount != tt.flaps || !c.BrokenSince.Equal(t0.Add(tt.broken*time.Minute)) || !c.ConfirmedAt.IsZero() {
+			t.Errorf("%s: episode %d, flapped %d times, broken since %s, confirmed %s; want %d, %d, %s", tt.name,
+				c.Episode, c.FlapCount, c.BrokenSince.Sub(t0), c.ConfirmedAt, tt.episode, tt.flaps, tt.broken*time.Minute)
+		}
+	}
+}
+
 func TestOldRowMustSettle(t *testing.T) {
 	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED", updated(-time.Minute))))
 	old := answer(conn("c-1", "PROA", "EXPIRED", updated(-time.Hour)))

@@ -229,7 +229,8 @@ func addConnection(m *events.Member, e events.Event, d *events.Connection) {
 	c := &m.Connections[i]
 	switch e.Type {
 	case events.ConnectionRemoved:
-		c.RemovedAt, c.BrokenSince, c.ConnectedSince, c.ConfirmedAt = e.Recorded, time.Time{}, time.Time{}, time.Time{}
+		c.RemovedAt, c.BrokenSince, c.ConfirmedAt = e.Recorded, time.Time{}, time.Time{}
+		c.ConnectedSince, c.WasConnectedSince = time.Time{}, time.Time{}
 		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	case events.ConnectionConfirmed:
 		c.ConfirmedAt = e.Recorded
@@ -254,21 +255,25 @@ func addConnection(m *events.Member, e events.Event, d *events.Connection) {
 // turn moves a connection to a state. The event's episode says whether a break
 // is a new one.
 func turn(c *events.MemberConnection, to events.ConnectionState, episode int, at time.Time) {
-	was := !c.ConnectedSince.IsZero() || !c.BrokenSince.IsZero()
 	switch {
-	case to.Status.Broken() && (!was || to.Status != c.State.Status):
+	case to.Status.Broken() && (c.BrokenSince.IsZero() || to.Status != c.State.Status):
 		if c.BrokenSince.IsZero() {
-			if episode == c.Episode {
-				c.FlapCount++
-			} else {
+			worked := !c.ConnectedSince.IsZero() || !c.WasConnectedSince.IsZero()
+			switch {
+			case episode != c.Episode:
 				c.Episode, c.EpisodeSince, c.FlapCount = episode, at, 0
+			case worked:
+				c.FlapCount++
 			}
 		}
-		c.BrokenSince, c.ConfirmedAt, c.ConnectedSince, c.FirstSight = at, time.Time{}, time.Time{}, false
+		c.BrokenSince, c.ConfirmedAt, c.FirstSight = at, time.Time{}, false
+		c.ConnectedSince, c.WasConnectedSince = time.Time{}, time.Time{}
 	case to.Status == events.Connected && c.ConnectedSince.IsZero():
-		c.ConnectedSince, c.BrokenSince, c.ConfirmedAt, c.FirstSight = at, time.Time{}, time.Time{}, false
+		c.ConnectedSince, c.WasConnectedSince = cmp.Or(c.WasConnectedSince, at), time.Time{}
+		c.BrokenSince, c.ConfirmedAt, c.FirstSight = time.Time{}, time.Time{}, false
 	case !to.Status.Broken() && to.Status != events.Connected:
-		c.ConnectedSince, c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}, time.Time{}
+		c.ConnectedSince, c.WasConnectedSince = time.Time{}, cmp.Or(c.ConnectedSince, c.WasConnectedSince)
+		c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}
 	}
 	if to.Status != events.Connected {
 		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
