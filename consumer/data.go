@@ -270,7 +270,7 @@ type MemberConnection struct {
 	BrokenSince       time.Time `json:"brokenSince,omitzero"`       // since when this broken status, zero while it is not
 	ConfirmedAt       time.Time `json:"confirmedAt,omitzero"`       // when the break was confirmed
 	RemovedAt         time.Time `json:"removedAt,omitzero"`
-	ExpiresAt         time.Time `json:"expiresAt,omitzero"` // the end that connection.expiring told, while it is CONNECTED
+	ExpiresAt         time.Time `json:"expiresAt,omitzero"` // the end that connection.expiring told, zero once it is broken
 	WarnedAt          time.Time `json:"warnedAt,omitzero"`  // when it was told last
 
 	// Episode numbers the breaks of the connection; one lasts from leaving

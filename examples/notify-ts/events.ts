@@ -994,7 +994,7 @@ export interface Events {
       confirmedAt?: string
       /** When b.well stopped listing it. Absent while it is listed. */
       removedAt?: string
-      /** The end that connection.expiring told. Absent while it is not CONNECTED, or nothing was told. */
+      /** The end that connection.expiring told. Absent while it is broken, or nothing was told. */
       expiresAt?: string
       /** When that was told last. Absent as expiresAt is. */
       warnedAt?: string

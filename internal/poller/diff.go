@@ -511,7 +511,7 @@ func (d *differ) turn(c *events.MemberConnection, to events.ConnectionState) {
 		c.ConnectedSince, c.WasConnectedSince = time.Time{}, cmp.Or(c.ConnectedSince, c.WasConnectedSince)
 		c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}
 	}
-	if to.Status != events.Connected {
+	if to.Status.Broken() {
 		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	}
 	c.State = to

@@ -210,6 +210,19 @@ func TestExpiryIsToldAtEachLeadOnce(t *testing.T) {
 	}
 }
 
+func TestExpiryIsNotToldAgainAfterAnUnknownStatus(t *testing.T) {
+	const day = 24 * time.Hour
+	undated := func(c *bwell.Connection) { c.StatusUpdated = bwell.Time{} }
+	s := &story{t: t, tokens: tokenizer(t), rules: DefaultRules()}
+	s.rules.Validity = map[string]time.Duration{"c-1": 90 * day}
+	works := answer(conn("c-1", "PROA", "CONNECTED", undated))
+	s.see(0, works)
+	s.want(84*day, works, "connection.expiring c-1")
+	s.want(85*day, answer(conn("c-1", "PROA", "", undated)), "connection.status_changed c-1")
+	s.want(86*day, works, "connection.status_changed c-1")
+	s.want(87*day, works)
+}
+
 // Whoever is first seen shortly before the end is warned at the next look.
 func TestExpiryOfWhatIsFirstSeenLate(t *testing.T) {
 	const day = 24 * time.Hour

@@ -275,7 +275,7 @@ func turn(c *events.MemberConnection, to events.ConnectionState, episode int, at
 		c.ConnectedSince, c.WasConnectedSince = time.Time{}, cmp.Or(c.ConnectedSince, c.WasConnectedSince)
 		c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}
 	}
-	if to.Status != events.Connected {
+	if to.Status.Broken() {
 		c.ExpiresAt, c.WarnedAt = time.Time{}, time.Time{}
 	}
 	c.State = to
