@@ -280,7 +280,7 @@ type MemberConnection struct {
 	EpisodeSince time.Time `json:"episodeSince,omitzero"` // zero, too, for what came back after it was removed, until it breaks
 	FlapCount    int       `json:"flapCount"`
 
-	// FirstSight: it was broken when we first looked.
+	// FirstSight: it was broken when we first looked, and has not been CONNECTED since.
 	FirstSight bool `json:"firstSight,omitempty"`
 }
 

@@ -1004,7 +1004,7 @@ export interface Events {
       episodeSince?: string
       /** How often it came and went in this episode. */
       flapCount: number
-      /** It was broken when we first looked. */
+      /** It was broken when we first looked, and has not been CONNECTED since. */
       firstSight?: boolean
     }>
     /** The member's newest network search; null if there is none or it is not read yet. */

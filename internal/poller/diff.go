@@ -481,12 +481,9 @@ func (d *differ) rediscover(c *events.MemberConnection, r row) {
 
 func (d *differ) begin(c *events.MemberConnection, r row, baseline bool) {
 	d.turn(c, r.state)
-	// Broken since before we first looked: no news, whoever is to be asked.
-	c.FirstSight = r.state.Status.Broken() && (baseline ||
-		!r.state.StatusUpdated.IsZero() && r.state.StatusUpdated.Before(d.head.Observation.Started))
 	t := events.ConnectionDiscovered
 	if baseline {
-		t = events.ConnectionBaseline
+		t, c.FirstSight = events.ConnectionBaseline, r.state.Status.Broken()
 	}
 	d.tellConnection(t, c, nil, &r.state, nil)
 	d.watch(c)
@@ -498,9 +495,9 @@ func (d *differ) turn(c *events.MemberConnection, to events.ConnectionState) {
 	switch {
 	case to.Status.Broken() && (c.BrokenSince.IsZero() || to.Status != c.State.Status):
 		if c.BrokenSince.IsZero() {
-			d.breaks(c)
+			d.breaks(c, to)
 		}
-		c.BrokenSince, c.ConfirmedAt, c.FirstSight = d.now, time.Time{}, false
+		c.BrokenSince, c.ConfirmedAt = d.now, time.Time{}
 		c.ConnectedSince, c.WasConnectedSince = time.Time{}, time.Time{}
 	case to.Status == events.Connected && c.ConnectedSince.IsZero():
 		c.ConnectedSince, c.WasConnectedSince = cmp.Or(c.WasConnectedSince, d.now), time.Time{}
@@ -520,11 +517,13 @@ func (d *differ) turn(c *events.MemberConnection, to events.ConnectionState) {
 // breaks says whether a break is a new episode: the first one is, and one after
 // the connection worked for longer than the hold-open. If it worked for less, it
 // flaps; if it did not work at all, its status was only not known for a while.
-func (d *differ) breaks(c *events.MemberConnection) {
+func (d *differ) breaks(c *events.MemberConnection, to events.ConnectionState) {
 	worked := cmp.Or(c.ConnectedSince, c.WasConnectedSince)
 	switch {
 	case c.EpisodeSince.IsZero(), !worked.IsZero() && d.now.Sub(worked) > d.HoldOpen:
 		c.Episode, c.EpisodeSince, c.FlapCount = c.Episode+1, d.now, 0
+		// Broken since before we first looked: no news, whoever is to be asked.
+		c.FirstSight = worked.IsZero() && !to.StatusUpdated.IsZero() && to.StatusUpdated.Before(d.head.Observation.Started)
 	case !worked.IsZero():
 		c.FlapCount++
 	}

@@ -295,6 +295,54 @@ func TestUnknownStatusEndsNoEpisode(t *testing.T) {
 	}
 }
 
+// What was broken when we first looked is no news until it has worked, however
+// its break changes.
+func TestFirstSightLastsUntilItWorks(t *testing.T) {
+	for _, tt := range []struct {
+		name, first string
+		then        []string
+		want        bool
+	}{
+		{"as it was", "ERROR", nil, true},
+		{"broken in another way", "ERROR", []string{"EXPIRED"}, true},
+		{"and in a third", "ACCESS_ENDED", []string{"EXPIRED", "DISCONNECTED"}, true},
+		{"unknown in between", "EXPIRED", []string{"", "EXPIRED"}, true},
+		{"it worked", "EXPIRED", []string{"CONNECTED", "EXPIRED"}, false},
+		{"it worked for a moment", "EXPIRED", []string{"CONNECTED", "", "ERROR"}, false},
+		{"it works", "EXPIRED", []string{"CONNECTED"}, false},
+		{"it worked at first", "CONNECTED", []string{"EXPIRED"}, false},
+	} {
+		s := begin(t, answer(conn("c-1", "PROA", tt.first)))
+		for i, status := range tt.then {
+			at := time.Duration(i+1) * time.Minute
+			s.see(at, answer(conn("c-1", "PROA", status, updated(at))))
+		}
+		if c := s.head.Connections[0]; c.FirstSight != tt.want {
+			t.Errorf("%s: first sight %t, want %t", tt.name, c.FirstSight, tt.want)
+		}
+	}
+}
+
+// Of a status that was unknown when we first looked, b.well's own time tells
+// whether the break was there already.
+func TestFirstSightOfAnUnknownStatus(t *testing.T) {
+	for name, tt := range map[string]struct {
+		first   string
+		updated time.Duration
+		want    bool
+	}{
+		"broken since long ago":                 {"", -20 * time.Hour, true},
+		"broken since we looked":                {"", time.Minute, false},
+		"worked when we looked, and is settled": {"CONNECTED", -20 * time.Hour, false},
+	} {
+		s := begin(t, answer(conn("c-1", "PROA", tt.first)))
+		s.see(time.Hour, answer(conn("c-1", "PROA", "EXPIRED", updated(tt.updated))))
+		if c := s.head.Connections[0]; c.FirstSight != tt.want || c.State.Status != events.Expired {
+			t.Errorf("%s: first sight %t, want %t: %+v", name, c.FirstSight, tt.want, c)
+		}
+	}
+}
+
 func TestOldRowMustSettle(t *testing.T) {
 	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED", updated(-time.Minute))))
 	old := answer(conn("c-1", "PROA", "EXPIRED", updated(-time.Hour)))

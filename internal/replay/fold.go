@@ -240,21 +240,19 @@ func addConnection(m *events.Member, e events.Event, d *events.Connection) {
 		if d.Current == nil {
 			return
 		}
-		found := e.Type == events.ConnectionBaseline || e.Type == events.ConnectionDiscovered
-		if found {
+		if e.Type == events.ConnectionDiscovered { // perhaps again
 			c.RemovedAt, c.EpisodeSince, c.FirstSight = time.Time{}, time.Time{}, false
 		}
-		turn(c, *d.Current, d.Episode, e.Recorded)
-		if found {
-			c.FirstSight = d.Current.Status.Broken() && (e.Type == events.ConnectionBaseline ||
-				!d.Current.StatusUpdated.IsZero() && d.Current.StatusUpdated.Before(m.Observation.Started))
+		turn(c, *d.Current, d.Episode, e.Recorded, m.Observation.Started)
+		if e.Type == events.ConnectionBaseline {
+			c.FirstSight = d.Current.Status.Broken()
 		}
 	}
 }
 
 // turn moves a connection to a state. The event's episode says whether a break
-// is a new one.
-func turn(c *events.MemberConnection, to events.ConnectionState, episode int, at time.Time) {
+// is a new one; started is when we first looked.
+func turn(c *events.MemberConnection, to events.ConnectionState, episode int, at, started time.Time) {
 	switch {
 	case to.Status.Broken() && (c.BrokenSince.IsZero() || to.Status != c.State.Status):
 		if c.BrokenSince.IsZero() {
@@ -262,11 +260,12 @@ func turn(c *events.MemberConnection, to events.ConnectionState, episode int, at
 			switch {
 			case episode != c.Episode:
 				c.Episode, c.EpisodeSince, c.FlapCount = episode, at, 0
+				c.FirstSight = !worked && !to.StatusUpdated.IsZero() && to.StatusUpdated.Before(started)
 			case worked:
 				c.FlapCount++
 			}
 		}
-		c.BrokenSince, c.ConfirmedAt, c.FirstSight = at, time.Time{}, false
+		c.BrokenSince, c.ConfirmedAt = at, time.Time{}
 		c.ConnectedSince, c.WasConnectedSince = time.Time{}, time.Time{}
 	case to.Status == events.Connected && c.ConnectedSince.IsZero():
 		c.ConnectedSince, c.WasConnectedSince = cmp.Or(c.WasConnectedSince, at), time.Time{}
