@@ -112,13 +112,15 @@ func (l look) complete() bool {
 	return l.seen.Connections.Whole && l.seen.Consents.Whole && tasks
 }
 
-// memory is what a poller knows of a member beyond the head: suspicions. A
-// restart forgets them, which only delays.
+// memory is what a poller knows of a member beyond the head: suspicions, and
+// what was no change. A restart forgets it, which only delays; of consents, a
+// read that lags right after one may be taken for news, until it lags no more.
 type memory struct {
 	missing  map[events.ConnectionToken]int // complete answers without the row
 	doubtful map[events.ConnectionToken]doubt
 	acted    map[events.ConnectionToken]action
 	consent  *events.MemberConsent // seen once, believed when seen again
+	newest   time.Time             // of all consents ever listed; the head has those that were a change
 }
 
 type doubt struct {
@@ -256,18 +258,27 @@ func (d *differ) observe(baseline bool) {
 
 // consents finds the member's IAS consent: the newest active one of that
 // category. b.well appends consents, lists them in any order, and its reads lag:
-// one older than the known one is no news, and what has no date must be seen
-// twice.
+// one older than the newest that was ever listed is no news, and one that is
+// not newer, for want of a date, must be seen twice. One that says what we knew
+// is no change and so not in the head; that it was there is remembered.
 func (d *differ) consents(baseline bool) {
+	d.finding.memory.newest = d.before.newest
 	if !d.seen.Consents.Whole {
 		d.finding.memory.consent = d.before.consent
 		return
 	}
 	was, now := d.head.Consent, currentConsent(d.seen.Consents.Items)
-	if was.Read && (was.Provision == now.Provision || !now.DateTime.IsZero() && now.DateTime.Before(was.DateTime)) {
+	newest := was.DateTime
+	if d.before.newest.After(newest) {
+		newest = d.before.newest
+	}
+	if now.DateTime.After(newest) {
+		d.finding.memory.newest = now.DateTime
+	}
+	if was.Read && (was.Provision == now.Provision || !now.DateTime.IsZero() && now.DateTime.Before(newest)) {
 		return
 	}
-	if was.Read && now.DateTime.IsZero() && (d.before.consent == nil || *d.before.consent != now) {
+	if was.Read && !now.DateTime.After(newest) && (d.before.consent == nil || *d.before.consent != now) {
 		d.finding.memory.consent = &now
 		return
 	}
@@ -287,15 +298,17 @@ func (d *differ) consents(baseline bool) {
 
 func currentConsent(all []bwell.Consent) events.MemberConsent {
 	best := events.MemberConsent{Read: true, Provision: events.None}
+	var stored time.Time // best, at b.well
 	for _, c := range all {
 		p := events.Provision(c.Provision.Value)
 		if c.Category != bwell.CategoryIAS || c.Status.Value != "active" || p != events.Permit && p != events.Deny {
 			continue
 		}
 		at := cmp.Or(c.DateTime.Time, c.Updated.Time)
-		if at.Before(best.DateTime) {
+		if at.Before(best.DateTime) || at.Equal(best.DateTime) && c.Updated.Before(stored) {
 			continue // of equally old ones the last counts
 		}
+		stored = c.Updated.Time
 		best = events.MemberConsent{Read: true, ConsentID: c.ID, Provision: p, DateTime: at}
 	}
 	return best

@@ -449,6 +449,58 @@ func TestConsent(t *testing.T) {
 	s.want(8*time.Minute, with(draft, other))
 }
 
+// Consents may come and go unseen: the newest that was ever listed counts, also
+// if it says what we knew. It is no news, so nothing is written for it.
+func TestReadsThatLagBringNoOldConsent(t *testing.T) {
+	with := func(all ...bwell.Consent) bwell.Observation {
+		o := answer()
+		o.Consents.Items = all
+		return o
+	}
+	permit, deny := consent("k1", "permit", -time.Hour), consent("k2", "deny", time.Minute)
+	between, again := consent("k3", "permit", 2*time.Minute), consent("k4", "deny", 3*time.Minute)
+	s := begin(t, with(permit))
+	s.want(1*time.Minute, with(permit, deny), "consent.revoked")
+	s.want(4*time.Minute, with(permit, deny, between, again))
+	if s.last.next != nil || !s.last.quiet() {
+		t.Error("the same provision is no change")
+	}
+	s.want(5*time.Minute, with(permit, deny, between)) // lags
+	failed := with()
+	failed.Consents = bwell.List[bwell.Consent]{Err: errors.New("x")}
+	s.want(6*time.Minute, failed)
+	s.want(7*time.Minute, with(permit, deny, between)) // and still does
+	s.want(8*time.Minute, with(again, consent("k5", "permit", 8*time.Minute)), "consent.granted")
+	if s.head.Consent.ConsentID != "k5" {
+		t.Errorf("%+v", s.head.Consent)
+	}
+}
+
+// Where b.well's times do not tell which of two consents is newer, as where they
+// are days, it must say so twice.
+func TestConsentsOfOneTime(t *testing.T) {
+	with := func(all ...bwell.Consent) bwell.Observation {
+		o := answer()
+		o.Consents.Items = all
+		return o
+	}
+	stored := func(c bwell.Consent, at time.Duration) bwell.Consent {
+		c.Updated.Time = t0.Add(at)
+		return c
+	}
+	permit, deny := consent("k1", "permit", 0), consent("k2", "deny", 0)
+	s := begin(t, with(permit))
+	s.want(1*time.Minute, with(permit, deny))
+	s.want(2*time.Minute, with(deny, permit))
+	s.want(3*time.Minute, with(permit, deny))
+	s.want(4*time.Minute, with(permit, deny), "consent.revoked")
+
+	// When it was stored is the next best.
+	s = begin(t, with(stored(permit, 0)))
+	s.want(1*time.Minute, with(stored(deny, time.Minute), stored(permit, 0)))
+	s.want(2*time.Minute, with(stored(permit, 0), stored(deny, time.Minute)), "consent.revoked")
+}
+
 func TestNewestTaskCounts(t *testing.T) {
 	task := func(id, status string, at time.Duration) bwell.Task {
 		return bwell.Task{ID: id, Status: bwell.Word{Value: status}, LastModified: bwell.Time{Time: t0.Add(at)}}
