@@ -107,9 +107,12 @@ type member struct {
 	digest                bwell.Digest // of its bytes, 0 for unknown
 	fingerprint           [16]byte     // of its meaning
 
-	// head is kept where the next change is likely; the guard finds out if it is
-	// no longer the last.
-	head events.Head[events.Member]
+	// The head as it was before b.well was asked last: an answer is compared with
+	// nothing that may be newer. It is kept where the next change is likely, else
+	// nil and read again when there is news.
+	known bool
+	seq   uint64
+	head  *events.Head[events.Member]
 
 	memory       memory
 	standing     standing
@@ -139,7 +142,7 @@ func (m *member) begin(epoch uint64) {
 	}
 	if n.renewed {
 		m.forget()
-		m.memberID, m.standing.failures = "", 0
+		m.standing.failures = 0
 	}
 	if n.acted != nil {
 		acted := maps.Clone(m.memory.acted)
@@ -152,8 +155,8 @@ func (m *member) begin(epoch uint64) {
 	}
 }
 
-// forget drops what is known of the head.
-func (m *member) forget() { m.quiet, m.head = false, events.Head[events.Member]{} }
+// forget drops what is known of the head, and of whose it is.
+func (m *member) forget() { m.quiet, m.known, m.head, m.memberID = false, false, nil, "" }
 
 // quietAt reports whether the answer that was seen last, come again now, is no
 // news.
@@ -406,11 +409,10 @@ func (p *Poller) poll(ctx context.Context, m *member) {
 	switch {
 	case errors.Is(err, events.ErrMoved):
 		p.missed.Add(1)
-		m.forget() // another writer was here; ask b.well again, an old answer is never compared twice
-		at = now
+		at = now // another writer was here; ask b.well again, an old answer is never compared twice
 	case err != nil:
 		p.failed.Add(1)
-		m.forget()
+		m.quiet, m.head = false, nil
 		at = p.failure(ctx, m, err, now)
 		zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m.token)).
 			Str("class", m.standing.class.String()).Time("next", at).Msg("poll failed")
@@ -469,7 +471,7 @@ func (p *Poller) failure(ctx context.Context, m *member, err error, now time.Tim
 func (p *Poller) blind() bool { return p.Blind != nil && p.Blind() }
 
 func (p *Poller) lost(ctx context.Context, m *member, reason string, act events.Action) error {
-	if err := p.identify(ctx, m); err != nil {
+	if err := p.know(ctx, m); err != nil {
 		return err
 	}
 	head, err := p.head(ctx, m)
@@ -483,7 +485,7 @@ func (p *Poller) lost(ctx context.Context, m *member, reason string, act events.
 
 // look asks b.well, compares, commits.
 func (p *Poller) look(ctx context.Context, m *member) error {
-	if err := p.identify(ctx, m); err != nil {
+	if err := p.know(ctx, m); err != nil {
 		return err
 	}
 	tokens := p.Registry.Tokens(m.token)
@@ -529,9 +531,9 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	// The look after a change finds out whether the same answer is quiet now.
 	m.memory, m.quiet, m.digest, m.fingerprint = f.memory, f.quiet(), seen.Digest, fingerprint
 	m.standing.learn(head.Snapshot)
-	m.head = events.Head[events.Member]{}
-	if m.standing.likely && head.Seq != 0 {
-		m.head = head
+	m.head = nil
+	if m.standing.likely {
+		m.head = &head
 	}
 	m.standing.wake = f.wake
 	m.standing.suspects = len(f.memory.missing) > 0 || f.memory.consent != nil
@@ -583,8 +585,10 @@ func (p *Poller) offers(ctx context.Context, m *member, tokens bwell.Tokens, see
 	return &list
 }
 
-func (p *Poller) identify(ctx context.Context, m *member) error {
-	if m.memberID != "" {
+// know finds out who the member is and reads the head, once under a lease: it
+// says what b.well may be asked for at all.
+func (p *Poller) know(ctx context.Context, m *member) error {
+	if m.known {
 		return nil
 	}
 	id, incarnation, err := p.Registry.Identity(ctx, m.token)
@@ -592,15 +596,31 @@ func (p *Poller) identify(ctx context.Context, m *member) error {
 		return fmt.Errorf("identify: %w", err)
 	}
 	m.memberID, m.incarnation, m.quiet = id, incarnation, false
+	head, err := p.read(ctx, m)
+	if err != nil {
+		return err
+	}
+	m.known, m.seq, m.head = true, head.Seq, &head
+	m.standing.learn(head.Snapshot)
 	return nil
 }
 
-// head reads the member's head. One of another incarnation counts as absent;
-// its sequence is still the guard.
+// head returns the member's head as it was before b.well was asked.
 func (p *Poller) head(ctx context.Context, m *member) (events.Head[events.Member], error) {
-	if m.head.Seq != 0 {
-		return m.head, nil
+	if m.head != nil {
+		return *m.head, nil
 	}
+	head, err := p.read(ctx, m)
+	if err == nil && head.Seq != m.seq {
+		m.forget()
+		return head, events.ErrMoved
+	}
+	return head, err
+}
+
+// read reads the member's head. One of another incarnation counts as absent;
+// its sequence is still the guard.
+func (p *Poller) read(ctx context.Context, m *member) (events.Head[events.Member], error) {
 	head, err := p.Log.Member(ctx, m.token)
 	if err == nil && head.Snapshot != nil && head.Snapshot.Incarnation != m.incarnation {
 		head.Snapshot = nil
@@ -620,9 +640,11 @@ func (p *Poller) commit(ctx context.Context, m *member, f finding, head events.H
 	}
 	stored, err := p.Log.Commit(ctx, tx)
 	if err != nil {
+		m.forget() // moved, or nobody knows
 		return head, err
 	}
 	p.committed.Add(1)
+	m.known, m.seq = stored.HeadSeq != 0, stored.HeadSeq
 	log := zerolog.Ctx(ctx)
 	for _, e := range tx.Events() {
 		log.Info().Str("member", string(m.token)).Str("event", e.ID).Str("why", string(e.Type)).Msg("told")

@@ -98,7 +98,7 @@ func (c *clinic) Observe(_ context.Context, _ secret.Value, want bwell.Want) (bw
 	c.polls = append(c.polls, time.Since(c.born))
 	c.inFlight++
 	c.most = max(c.most, c.inFlight)
-	takes := c.takes
+	takes, status := c.takes, c.status // as of now, however long the answer takes
 	c.mu.Unlock()
 	time.Sleep(takes)
 	c.mu.Lock()
@@ -107,12 +107,12 @@ func (c *clinic) Observe(_ context.Context, _ secret.Value, want bwell.Want) (bw
 	if c.err != nil {
 		return bwell.Observation{}, c.err
 	}
-	digest := bwell.Digest(len(c.status))
+	digest := bwell.Digest(len(status))
 	if want.Seen == digest {
 		c.same++
 		return bwell.Observation{Same: true, Digest: digest}, nil
 	}
-	o := answer(conn("clinic-1", "PROA", c.status, func(row *bwell.Connection) { row.StatusUpdated = bwell.Time{} }))
+	o := answer(conn("clinic-1", "PROA", status, func(row *bwell.Connection) { row.StatusUpdated = bwell.Time{} }))
 	o.Digest = digest
 	return o, nil
 }
@@ -430,6 +430,22 @@ func TestOvertakenPollAsksAgain(t *testing.T) {
 			t.Errorf("missed %d times, told %q", d.Stats().Missed, d.stream.told)
 		}
 	}, func(c *Config) { c.Log = &overtaken{stream: c.Log.(*stream), left: 3} })
+}
+
+// What another wrote while b.well took its time may be newer than the answer.
+func TestAnswerIsComparedWithNoNewerHead(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, d *days) {
+		d.rest(2 * time.Hour)
+		d.clinic.set(func(c *clinic) { c.status, c.takes = "EXPIRED", 20*time.Second })
+		d.Look("m0")
+		d.rest(10 * time.Second)
+		d.clinic.set(func(c *clinic) { c.status, c.takes = "CONNECTED", 0 })
+		d.stream.rival("m0") // saw it work again
+		d.rest(time.Hour)
+		if told := d.stream.count("connection.status_changed"); told != 0 || d.Stats().Missed != 1 {
+			t.Errorf("missed %d times, told %q", d.Stats().Missed, d.stream.told)
+		}
+	})
 }
 
 // overtaken lets a rival write first for a number of changes.
