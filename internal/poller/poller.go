@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,6 +164,20 @@ func (m *member) forget() { m.quiet, m.known, m.head, m.memberID = false, false,
 func (m *member) quietAt(now time.Time) bool {
 	wake := m.standing.wake
 	return m.quiet && (wake.IsZero() || now.Before(wake))
+}
+
+// offersDue reports whether it is time to read the recommendations. After
+// consent ended it never is.
+func (m *member) offersDue(now time.Time) bool { return !m.standing.denied && !now.Before(m.offersAt) }
+
+// searches reports whether a network search runs, as far as is known.
+func (m *member) searches(seen bwell.Observation) bool {
+	if !seen.Tasks.Whole {
+		return m.searching
+	}
+	return slices.ContainsFunc(seen.Tasks.Items, func(t bwell.Task) bool {
+		return t.Status.Value == "ready" || t.Status.Value == "in-progress"
+	})
 }
 
 // New returns a Poller, or says what is wrong with c.
@@ -490,7 +505,7 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	}
 	tokens := p.Registry.Tokens(m.token)
 	want := bwell.Want{NoTasks: m.standing.denied}
-	if m.quietAt(p.Now()) && p.Now().Before(m.offersAt) {
+	if m.quietAt(p.Now()) && !m.offersDue(p.Now()) {
 		want.Seen = m.digest
 	}
 	seen, err := bwell.Do(ctx, tokens, func(ctx context.Context, access secret.Value) (bwell.Observation, error) {
@@ -504,7 +519,12 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 		p.unchanged.Add(1)
 		return nil
 	}
-	offers := p.offers(ctx, m, tokens, seen)
+	searching := m.searches(seen)
+	due := partial(seen) == nil && (m.offersDue(p.Now()) || m.searching && !searching)
+	var offers *bwell.List[bwell.Recommendation]
+	if due {
+		offers = p.offers(ctx, m, tokens)
+	}
 	fingerprint := seen.Fingerprint()
 	if m.quietAt(p.Now()) && offers == nil && fingerprint == m.fingerprint {
 		m.digest = seen.Digest
@@ -531,6 +551,10 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	// The look after a change finds out whether the same answer is quiet now.
 	m.memory, m.quiet, m.digest, m.fingerprint = f.memory, f.quiet(), seen.Digest, fingerprint
 	m.standing.learn(head.Snapshot)
+	m.searching = searching
+	if offers != nil {
+		m.offersAt = p.Now().Add(p.Pace.Offers)
+	}
 	m.head = nil
 	if m.standing.likely {
 		m.head = &head
@@ -563,25 +587,15 @@ func partial(seen bwell.Observation) error {
 	return errors.Join(seen.Connections.Err, seen.Tasks.Err, seen.Consents.Err)
 }
 
-// offers reads the recommendations when a search has just ended, and daily.
-// After consent ended nobody asks for them.
-func (p *Poller) offers(ctx context.Context, m *member, tokens bwell.Tokens, seen bwell.Observation) *bwell.List[bwell.Recommendation] {
-	searching := false
-	for _, t := range seen.Tasks.Items {
-		searching = searching || t.Status.Value == "ready" || t.Status.Value == "in-progress"
-	}
-	completed := m.searching && !searching
-	m.searching = searching
-	now := p.Now()
-	if m.standing.denied || !completed && now.Before(m.offersAt) {
+// offers reads the recommendations, which is to be done when a search has just
+// ended, and daily. It returns nil if they did not come: they are no part of
+// whether we see the member.
+func (p *Poller) offers(ctx context.Context, m *member, tokens bwell.Tokens) *bwell.List[bwell.Recommendation] {
+	list, err := extra(ctx, p, tokens, p.Upstream.Recommendations)
+	if err != nil || !list.Whole {
+		m.offersAt = p.Now().Add(p.Pace.Retry)
 		return nil
 	}
-	list, err := extra(ctx, p, tokens, p.Upstream.Recommendations)
-	if err != nil {
-		m.offersAt = now.Add(p.Pace.Retry)
-		return nil // they are no part of whether we see the member
-	}
-	m.offersAt = now.Add(p.Pace.Offers)
 	return &list
 }
 

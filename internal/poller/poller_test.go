@@ -85,6 +85,14 @@ type clinic struct {
 	most     int
 	same     int // answers that were the ones seen
 	born     time.Time
+
+	partial    bool   // consents do not come
+	provision  string // of the consent; default permit
+	consented  time.Time
+	offers     []string
+	offersLost bool
+	offersRead int
+	deletedErr error
 }
 
 func (c *clinic) set(f func(*clinic)) {
@@ -107,22 +115,44 @@ func (c *clinic) Observe(_ context.Context, _ secret.Value, want bwell.Want) (bw
 	if c.err != nil {
 		return bwell.Observation{}, c.err
 	}
-	digest := bwell.Digest(len(status))
+	digest := bwell.Digest(len(status) + 100*len(c.provision))
 	if want.Seen == digest {
 		c.same++
 		return bwell.Observation{Same: true, Digest: digest}, nil
 	}
 	o := answer(conn("clinic-1", "PROA", status, func(row *bwell.Connection) { row.StatusUpdated = bwell.Time{} }))
+	if status == "" {
+		o.Connections.Items = nil
+	}
+	if want.NoTasks {
+		o.Tasks = bwell.List[bwell.Task]{}
+	}
+	if c.provision != "" {
+		o.Consents.Items[0].Provision.Value, o.Consents.Items[0].DateTime.Time = c.provision, c.consented
+	}
+	if c.partial {
+		o.Consents = bwell.List[bwell.Consent]{Err: &bwell.Error{Op: "observe", Root: "consents", Class: bwell.Transient}}
+		return o, nil
+	}
 	o.Digest = digest
 	return o, nil
 }
 
 func (c *clinic) DeletedConnections(context.Context, secret.Value) (bwell.List[bwell.Connection], error) {
-	return bwell.List[bwell.Connection]{Whole: true}, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bwell.List[bwell.Connection]{Whole: c.deletedErr == nil}, c.deletedErr
 }
 
 func (c *clinic) Recommendations(context.Context, secret.Value) (bwell.List[bwell.Recommendation], error) {
-	return bwell.List[bwell.Recommendation]{Whole: true}, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offersRead++
+	list := bwell.List[bwell.Recommendation]{Whole: !c.offersLost}
+	for _, alias := range c.offers {
+		list.Items = append(list.Items, bwell.Recommendation{Alias: alias})
+	}
+	return list, nil
 }
 
 // enrolments is a registry whose members have a token that b.well takes.
@@ -444,6 +474,57 @@ func TestAnswerIsComparedWithNoNewerHead(t *testing.T) {
 		d.rest(time.Hour)
 		if told := d.stream.count("connection.status_changed"); told != 0 || d.Stats().Missed != 1 {
 			t.Errorf("missed %d times, told %q", d.Stats().Missed, d.stream.told)
+		}
+	})
+}
+
+// What is read of recommendations is told, or they are read again soon.
+func TestRecommendationsAreNotLost(t *testing.T) {
+	offered := func(c *clinic) { c.offers = []string{"lake-1"} }
+	found := func(t *testing.T, d *days, most int) {
+		t.Helper()
+		if d.stream.count("recommendation.found") != 1 || d.clinic.offersRead > most {
+			t.Errorf("read %d times, told %q", d.clinic.offersRead, d.stream.told)
+		}
+	}
+	t.Run("overtaken", func(t *testing.T) {
+		inBubble(t, 1, func(t *testing.T, d *days) {
+			d.rest(2 * time.Hour)
+			d.clinic.set(offered)
+			d.rest(26 * time.Hour)
+			found(t, d, 3)
+		}, func(c *Config) { c.Log = &overtaken{stream: c.Log.(*stream), left: 1} })
+	})
+	t.Run("the first answers are not whole", func(t *testing.T) {
+		inBubble(t, 1, func(t *testing.T, d *days) {
+			d.clinic.set(offered)
+			d.clinic.set(func(c *clinic) { c.partial = true })
+			d.rest(time.Minute)
+			d.clinic.set(func(c *clinic) { c.partial = false })
+			d.rest(10 * time.Minute)
+			found(t, d, 1)
+		})
+	})
+	t.Run("they do not come whole", func(t *testing.T) {
+		inBubble(t, 1, func(t *testing.T, d *days) {
+			d.clinic.set(offered)
+			d.clinic.set(func(c *clinic) { c.offersLost = true })
+			d.rest(time.Minute)
+			d.clinic.set(func(c *clinic) { c.offersLost = false })
+			d.rest(3 * time.Hour)
+			found(t, d, 2)
+		})
+	})
+}
+
+// After consent ended nobody waits for recommendations, so an answer that came
+// before is known by its bytes.
+func TestDeniedMembersCostOnlyTheRequest(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, d *days) {
+		d.clinic.set(func(c *clinic) { c.provision, c.consented = "deny", time.Now() })
+		d.rest(3 * 24 * time.Hour)
+		if n := len(d.clinic.polls); d.clinic.same < n-3 || d.clinic.offersRead != 1 {
+			t.Errorf("of %d answers %d were known by their bytes; recommendations read %d times", n, d.clinic.same, d.clinic.offersRead)
 		}
 	})
 }
