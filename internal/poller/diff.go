@@ -141,7 +141,7 @@ type finding struct {
 	memory memory
 
 	// askDeleted: rows have been away for long enough to ask b.well whether it
-	// deleted them; look again with the answer.
+	// deleted them; compare again, from the same start, with what it says.
 	askDeleted bool
 
 	// wake is when the same answer would mean something else, zero for never.
@@ -657,15 +657,16 @@ func (d *differ) warn(c *events.MemberConnection, end time.Time) {
 // that asks for deleted rows, and the connection is gone.
 func (d *differ) miss(c *events.MemberConnection) {
 	n := d.before.missing[c.Token]
-	if d.complete() && d.deleted == nil {
+	if d.complete() {
 		n++
 	}
 	if n == 0 {
 		return
 	}
-	if n < d.Vanish || d.deleted == nil || !d.deleted.Whole {
+	enough := d.complete() && n >= d.Vanish
+	if !enough || d.deleted == nil || !d.deleted.Whole {
 		d.finding.memory.missing[c.Token] = n
-		d.finding.askDeleted = d.finding.askDeleted || n >= d.Vanish
+		d.finding.askDeleted = d.finding.askDeleted || enough
 		return
 	}
 	was := c.State

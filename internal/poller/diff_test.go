@@ -414,6 +414,27 @@ func TestWhatComesBackBreaksAnew(t *testing.T) {
 	}
 }
 
+// Nothing vanishes by an answer that is not complete, also where enough complete
+// ones came before it.
+func TestNothingVanishesByAnIncompleteAnswer(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	for i := range s.rules.Vanish {
+		s.want(time.Duration(i+1)*time.Minute, answer())
+	}
+	half := bwell.Observation{Consents: answer().Consents, Connections: bwell.List[bwell.Connection]{Err: errors.New("x")}}
+	s.want(5*time.Minute, half)
+	if s.last.askDeleted {
+		t.Error("asked for deleted rows by an answer that lists none")
+	}
+	none := bwell.List[bwell.Connection]{Whole: true}
+	if got := s.see(5*time.Minute, half, func(l *look) { l.deleted = &none }); len(got) != 0 {
+		t.Errorf("told %q", got)
+	}
+	if s.want(6*time.Minute, answer()); !s.last.askDeleted {
+		t.Error("the complete answers before it count no more")
+	}
+}
+
 func TestRowThatComesBackIsNotRemoved(t *testing.T) {
 	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
 	for i := range 4 {

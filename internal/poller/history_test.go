@@ -47,7 +47,7 @@ func TestEventsAddUpToTheHead(t *testing.T) {
 			f := rules.diff(l, mem, tokens)
 			if f.askDeleted {
 				l.deleted = &bwell.List[bwell.Connection]{Whole: true}
-				f = rules.diff(l, f.memory, tokens)
+				f = rules.diff(l, mem, tokens)
 			}
 			mem = f.memory
 			if f.next == nil {

@@ -539,11 +539,12 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	f := p.Rules.diff(l, m.memory, p.Tokenizer)
 	if f.askDeleted {
 		deleted, err := extra(ctx, p, tokens, p.Upstream.DeletedConnections)
-		if err != nil {
-			return err
+		if err != nil { // the rows stay missing; what else there is, is told
+			zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m.token)).Msg("deleted connections not read, next try on schedule")
+		} else {
+			l.deleted = &deleted
+			f = p.Rules.diff(l, m.memory, p.Tokenizer)
 		}
-		l.deleted = &deleted
-		f = p.Rules.diff(l, f.memory, p.Tokenizer)
 	}
 	if head, err = p.commit(ctx, m, f, head, l.now); err != nil {
 		return err

@@ -115,7 +115,7 @@ func (c *clinic) Observe(_ context.Context, _ secret.Value, want bwell.Want) (bw
 	if c.err != nil {
 		return bwell.Observation{}, c.err
 	}
-	digest := bwell.Digest(len(status) + 100*len(c.provision))
+	digest := bwell.Digest(1 + len(status) + 100*len(c.provision))
 	if want.Seen == digest {
 		c.same++
 		return bwell.Observation{Same: true, Digest: digest}, nil
@@ -521,10 +521,56 @@ func TestRecommendationsAreNotLost(t *testing.T) {
 // before is known by its bytes.
 func TestDeniedMembersCostOnlyTheRequest(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, d *days) {
-		d.clinic.set(func(c *clinic) { c.provision, c.consented = "deny", time.Now() })
+		d.clinic.set(func(c *clinic) { c.provision, c.consented = "deny", t0 })
 		d.rest(3 * 24 * time.Hour)
 		if n := len(d.clinic.polls); d.clinic.same < n-3 || d.clinic.offersRead != 1 {
 			t.Errorf("of %d answers %d were known by their bytes; recommendations read %d times", n, d.clinic.same, d.clinic.offersRead)
+		}
+	})
+}
+
+// Whoever cannot say whether a row was deleted does not hide what else there is,
+// and is not asked for ever as if it were about to.
+func TestDeletedRowsThatCannotBeReadHideNothing(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, d *days) {
+		d.rest(2 * time.Hour)
+		d.clinic.set(func(c *clinic) {
+			c.status, c.deletedErr = "", &bwell.Error{Op: "deletedConnections", Class: bwell.Invalid}
+		})
+		d.Look("m0")
+		d.rest(20 * time.Minute)
+		d.clinic.set(func(c *clinic) { c.provision, c.consented = "deny", t0 })
+		d.rest(10 * time.Minute)
+		if d.stream.count("consent.revoked") != 1 || d.stream.count("connection.removed") != 0 {
+			t.Errorf("told %q", d.stream.told)
+		}
+		if n := d.rest(24 * time.Hour); n < 200 || n > 24*12 || d.stream.count("observation.lost") != 0 {
+			t.Errorf("%d polls in a day, told %q; want one in five minutes", n, d.stream.told)
+		}
+		d.clinic.set(func(c *clinic) { c.deletedErr = nil })
+		d.rest(10 * time.Minute)
+		if d.stream.count("connection.removed") != 1 {
+			t.Errorf("told %q", d.stream.told)
+		}
+	})
+}
+
+// An answer that is compared twice, since deleted rows were asked for, was still
+// seen once.
+func TestOneAnswerIsNoTwo(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, d *days) {
+		d.rest(2 * time.Hour)
+		d.clinic.set(func(c *clinic) { c.status = "" })
+		d.Look("m0")
+		d.rest(20 * time.Second)
+		d.clinic.set(func(c *clinic) { c.provision = "deny" }) // without a date
+		d.rest(15 * time.Second)
+		if d.stream.count("connection.removed") != 1 || d.stream.count("consent.revoked") != 0 {
+			t.Errorf("after one answer: told %q", d.stream.told)
+		}
+		d.rest(15 * time.Second)
+		if d.stream.count("consent.revoked") != 1 {
+			t.Errorf("after two: told %q", d.stream.told)
 		}
 	})
 }

@@ -56,7 +56,7 @@ type standing struct {
 	class     bwell.Class   // of the last poll's error, none if it came back
 	failures  int           // in a row
 	retry     time.Duration // what b.well asked us to wait
-	fastSince time.Time     // since when change is likely, zero if it is not
+	fastSince time.Time     // since when change is likely or suspected, zero if it is not
 	wake      time.Time     // when the same answer would mean something else
 	tapped    time.Time     // until when a request to look keeps the fast tier
 	suspects  bool          // rows are missing, or a consent was seen once
@@ -70,9 +70,9 @@ func (s *standing) learn(head *events.Member) {
 	}
 }
 
-// fast notes since when change is likely.
+// fast notes since when change is likely or suspected.
 func (s *standing) fast(now time.Time) {
-	if !s.likely {
+	if !s.likely && !s.suspects {
 		s.fastSince = time.Time{}
 	} else if s.fastSince.IsZero() {
 		s.fastSince = now
@@ -110,11 +110,9 @@ func (p Pace) tier(s standing, now time.Time) time.Duration {
 	switch {
 	case now.Before(s.tapped):
 		return p.Fast
-	case s.suspects:
-		return p.Fast
 	case !s.seen:
 		return p.Fast
-	case s.likely:
+	case s.likely, s.suspects:
 		return fast(s.fastSince)
 	case s.denied, !s.alive:
 		return p.Dead

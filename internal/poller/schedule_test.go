@@ -50,6 +50,7 @@ func TestTiers(t *testing.T) {
 		"tapped":                          {&events.Member{Consent: consent(events.Deny)}, standing{tapped: t0.Add(time.Second)}, p.Fast},
 		"tapped long ago":                 {&events.Member{}, standing{tapped: t0}, p.Dead},
 		"a row is missing":                {&events.Member{Connections: all(conn(events.Connected))}, standing{suspects: true}, p.Fast},
+		"for an hour already, too":        {&events.Member{Connections: all(conn(events.Connected))}, standing{suspects: true, fastSince: t0.Add(-time.Hour)}, p.FastMost},
 		"the same would mean more soon":   {&events.Member{Connections: all(conn(events.Connected))}, standing{wake: t0.Add(time.Minute)}, time.Minute},
 		"but not sooner than usual":       {&events.Member{Connections: all(conn(events.Connected))}, standing{wake: t0.Add(9 * time.Hour)}, p.Healthy},
 	} {
