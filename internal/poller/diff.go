@@ -580,25 +580,25 @@ func (d *differ) compare(c *events.MemberConnection, r row) {
 	d.expire(c)
 }
 
-// believable reports whether a row may change what we know. One that is older
-// than what we know, or that contradicts what b.well answered to our own
-// action, must first stand for a while.
+// believable reports whether a row may say anything about what we know. One
+// that is older than that, or that contradicts what b.well answered to our own
+// action, must first stand for a while; it is believed for as long as it stands.
 func (d *differ) believable(c *events.MemberConnection, now events.ConnectionState) bool {
 	older := !now.StatusUpdated.IsZero() && now.StatusUpdated.Before(c.State.StatusUpdated)
 	act, acted := d.finding.memory.acted[c.Token]
-	if now.Status == c.State.Status && now.StatusRaw == c.State.StatusRaw || !older && (!acted || act.status == now.Status) {
-		return !older // the same status with an older time is no news at all
+	if !older && (!acted || act.status == now.Status) {
+		return true
 	}
 	since := d.now
 	if b, ok := d.before.doubtful[c.Token]; ok && b.status == now.Status {
 		since = b.since
 	}
-	if !d.now.Before(since.Add(d.Settle)) {
-		return true
-	}
 	d.finding.memory.doubtful[c.Token] = doubt{now.Status, since}
-	d.again(since.Add(d.Settle))
-	return false
+	if d.now.Before(since.Add(d.Settle)) {
+		d.again(since.Add(d.Settle))
+		return false
+	}
+	return true
 }
 
 // confirm tells once that a break still stands after its window.

@@ -351,6 +351,45 @@ func TestOldRowMustSettle(t *testing.T) {
 	s.want(3*time.Minute, old, "connection.status_changed c-1")
 }
 
+// A row whose time stepped back for good is what b.well says, once it has
+// settled: its break is confirmed, and what changes in it is told.
+func TestOldRowThatStaysIsBelieved(t *testing.T) {
+	old := func(changes ...func(*bwell.Connection)) bwell.Observation {
+		return answer(conn("c-1", "PROA", "EXPIRED", append(changes, updated(-time.Hour))...))
+	}
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	s.want(time.Minute, answer(conn("c-1", "PROA", "EXPIRED", updated(time.Minute))), "connection.status_changed c-1")
+	s.want(12*time.Minute, old()) // it may be from before the break
+	s.want(13*time.Minute, old())
+	s.want(14*time.Minute, old(), "connection.confirmed c-1")
+	s.want(15*time.Minute, old())
+	if !s.last.quiet() || !s.last.wake.IsZero() {
+		t.Errorf("quiet %t, wake at %v: nothing more can come of this answer", s.last.quiet(), s.last.wake)
+	}
+	broken := func(c *bwell.Connection) { c.SyncStatus.Value = "ERROR" }
+	s.want(16*time.Minute, old(broken), "connection.sync_changed c-1")
+	s.want(17*time.Minute, old(broken))
+	if !s.last.quiet() || !s.last.wake.IsZero() || !s.head.Connections[0].State.StatusUpdated.Equal(t0.Add(-time.Hour)) {
+		t.Errorf("quiet %t, wake at %v, %+v", s.last.quiet(), s.last.wake, s.head.Connections[0].State)
+	}
+
+	// One that only lags is no news, and settles nothing for the next.
+	s = begin(t, answer(conn("c-1", "PROA", "EXPIRED", updated(0))))
+	s.want(1*time.Minute, old(broken))
+	s.want(2*time.Minute, answer(conn("c-1", "PROA", "EXPIRED", updated(0))))
+	s.want(4*time.Minute, old(broken))
+	s.want(6*time.Minute, old(broken), "connection.sync_changed c-1")
+}
+
+func TestLaggingReadConfirmsNothingAfterOurAction(t *testing.T) {
+	broken := answer(conn("c-1", "PROA", "EXPIRED", updated(time.Minute)))
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	s.want(1*time.Minute, broken, "connection.status_changed c-1")
+	s.memory.acted = map[events.ConnectionToken]action{s.head.Connections[0].Token: {events.Connected, t0.Add(11 * time.Minute)}}
+	s.want(12*time.Minute, broken)
+	s.want(13*time.Minute, broken, "connection.confirmed c-1")
+}
+
 func TestOwnActionIsNotContradictedByALaggingRead(t *testing.T) {
 	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
 	s.memory.acted = map[events.ConnectionToken]action{s.head.Connections[0].Token: {events.Connected, t0}}
