@@ -315,7 +315,8 @@ func currentConsent(all []bwell.Consent) events.MemberConsent {
 }
 
 // tasks finds the member's current network search: the newest task, never the
-// first in the list, which b.well sorts by id.
+// first in the list, which has no order. Of equally old ones the same counts
+// always.
 func (d *differ) tasks(baseline bool) {
 	if !d.seen.Tasks.Whole {
 		return
@@ -323,7 +324,7 @@ func (d *differ) tasks(baseline bool) {
 	var now *events.MemberTask
 	for _, t := range d.seen.Tasks.Items {
 		at := cmp.Or(t.LastModified.Time, t.Updated.Time, t.AuthoredOn.Time)
-		if now != nil && at.Before(now.Updated) {
+		if now != nil && (at.Before(now.Updated) || at.Equal(now.Updated) && t.ID < now.TaskID) {
 			continue
 		}
 		now = &events.MemberTask{TaskID: t.ID, Status: t.Status.Value, Reason: t.Reason, Updated: at}
@@ -375,7 +376,9 @@ type row struct {
 }
 
 // distinct drops true doubles, same id and same type: the newest statusUpdated
-// counts, then the newest created. The rows come sorted.
+// counts, then the newest created, then the one that works. Of those that are
+// still alike the same counts in any order; lastSynced, which moves all the
+// time, would not do for that. The rows come sorted.
 func distinct(list []bwell.Connection) []row {
 	rows := make([]row, 0, len(list))
 	for _, c := range list {
@@ -386,10 +389,26 @@ func distinct(list []bwell.Connection) []row {
 			cmp.Compare(a.id, b.id), cmp.Compare(a.state.IntegrationType, b.state.IntegrationType),
 			cmp.Compare(a.state.IntegrationTypeRaw, b.state.IntegrationTypeRaw),
 			b.state.StatusUpdated.Compare(a.state.StatusUpdated), b.state.Created.Compare(a.state.Created),
-			cmp.Compare(a.state.Status, b.state.Status),
+			cmp.Compare(rank(a.state.Status), rank(b.state.Status)),
+			cmp.Compare(a.state.Status, b.state.Status), cmp.Compare(a.state.StatusRaw, b.state.StatusRaw),
+			cmp.Compare(a.state.SyncStatus, b.state.SyncStatus), cmp.Compare(a.state.SyncStatusRaw, b.state.SyncStatusRaw),
+			slices.Compare(a.state.SyncErrors, b.state.SyncErrors),
+			cmp.Compare(a.state.Category, b.state.Category), cmp.Compare(a.state.CategoryRaw, b.state.CategoryRaw),
+			cmp.Compare(a.state.Type, b.state.Type), cmp.Compare(a.state.TypeRaw, b.state.TypeRaw),
 		)
 	})
 	return slices.CompactFunc(rows, func(a, b row) bool { return a.id == b.id && sameType(a.state, b.state) })
+}
+
+func rank(s events.Status) int {
+	switch {
+	case s == events.Connected:
+		return 0
+	case s.Broken():
+		return 1
+	default:
+		return 2
+	}
 }
 
 func stateOf(c bwell.Connection) events.ConnectionState {

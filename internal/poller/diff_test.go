@@ -580,6 +580,45 @@ func TestNewestTaskCounts(t *testing.T) {
 	}
 }
 
+// b.well's lists have no order. Of what its times do not tell apart the same
+// counts whatever comes first, or each answer would be a change.
+func TestOrderMeansNothing(t *testing.T) {
+	sync := func(s string) func(*bwell.Connection) { return func(c *bwell.Connection) { c.SyncStatus.Value = s } }
+	category := func(c *bwell.Connection) { c.Category.Value = "BASIC" }
+	undated := func(c *bwell.Connection) { c.StatusUpdated, c.Created = bwell.Time{}, bwell.Time{} }
+	synced := func(c *bwell.Connection) { c.LastSynced.Time = t0 }
+	works := conn("c-1", "PROA", "CONNECTED", undated)
+	for name, rows := range map[string][]bwell.Connection{
+		"sync":          {works, conn("c-1", "PROA", "CONNECTED", undated, sync("ERROR"))},
+		"sync errors":   {works, conn("c-1", "PROA", "CONNECTED", undated, func(c *bwell.Connection) { c.SyncErrors = []string{"E"} })},
+		"category":      {works, conn("c-1", "PROA", "CONNECTED", undated, category)},
+		"unknown words": {conn("c-1", "PROA", "UNKNOWN", undated, func(c *bwell.Connection) { c.Status.Raw = "A" }), conn("c-1", "PROA", "UNKNOWN", undated, func(c *bwell.Connection) { c.Status.Raw = "B" })},
+		"lastSynced":    {conn("c-1", "PROA", "CONNECTED", undated, sync("ERROR")), conn("c-1", "PROA", "CONNECTED", undated, synced)},
+		"no status":     {works, conn("c-1", "PROA", "", undated)},
+		"access ended":  {works, conn("c-1", "PROA", "ACCESS_ENDED", undated)},
+		"expired":       {works, conn("c-1", "PROA", "EXPIRED", undated)},
+	} {
+		s := begin(t, answer(rows...))
+		if name == "no status" || name == "access ended" || name == "expired" {
+			if got := s.head.Connections[0].State.Status; got != events.Connected {
+				t.Errorf("%s: %s, want the one that works", name, got)
+			}
+		}
+		slices.Reverse(rows)
+		if told := s.see(time.Minute, answer(rows...)); len(told) > 0 {
+			t.Errorf("%s: the other way round: told %q", name, told)
+		}
+	}
+
+	o := answer()
+	o.Tasks.Items = []bwell.Task{{ID: "a", Status: bwell.Word{Value: "ready"}}, {ID: "b", Status: bwell.Word{Value: "completed"}}}
+	s := begin(t, o)
+	slices.Reverse(o.Tasks.Items)
+	if told := s.see(time.Minute, o); len(told) > 0 {
+		t.Errorf("undated tasks the other way round: told %q", told)
+	}
+}
+
 func TestLoseAndResume(t *testing.T) {
 	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
 	l := look{memberID: "m-1", incarnation: "inc", head: s.head, now: t0.Add(time.Hour)}
