@@ -320,25 +320,34 @@ func (p *Poller) onMember(m events.MemberToken, gone bool) {
 	default:
 		known = &member{token: m, index: -1}
 		p.members[m] = known
-		p.begin(known)
+		if _, held := p.Leases.Holds(m); held {
+			p.first(known)
+		}
 	}
 }
 
-// begin has a member polled for the first time since a start or since its
-// shard was gained, which must not be for everybody at once. The caller holds
-// the lock.
-func (p *Poller) begin(m *member) {
-	if _, held := p.Leases.Holds(m.token); held && m.index < 0 && !m.busy {
-		p.enqueue(m, p.Now().Add(time.Duration(rand.Float64()*float64(min(p.Pace.Fast, time.Second)))))
+// first has a member polled for the first time since a start or since its shard
+// was gained, which must not be for everybody at once. The caller holds the
+// lock.
+func (p *Poller) first(m *member) {
+	now, spread := p.Now(), min(p.Pace.Fast, time.Second)
+	switch {
+	case m.busy:
+		m.again = true
+	case m.index < 0, m.at.After(now.Add(spread)):
+		p.enqueue(m, now.Add(time.Duration(rand.Float64()*float64(spread))))
 	}
 }
 
-// gained begins with the members of shards that came to this replica.
+// gained begins with the members of shards that came to this replica. What was
+// planned for them before is void: another may have seen since that they break.
 func (p *Poller) gained() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range p.members {
-		p.begin(m)
+		if epoch, held := p.Leases.Holds(m.token); held && epoch != m.epoch {
+			p.first(m)
+		}
 	}
 }
 

@@ -439,6 +439,44 @@ func TestLeaseDecidesWhoPolls(t *testing.T) {
 	})
 }
 
+// Whoever polled a member meanwhile may have seen it break and be due to confirm
+// that: who gains it back does not wait for the time that was right before.
+func TestGainedMembersArePolledAtOnce(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, d *days) {
+		d.rest(3*time.Hour + time.Minute)
+		d.shares.lose()
+		d.shares.gain()
+		if n := d.rest(10 * time.Second); n != 3 {
+			t.Errorf("%d polls of three members after losing and gaining them", n)
+		}
+		d.shares.gained() // another shard
+		if n := d.rest(10 * time.Second); n != 0 {
+			t.Errorf("%d polls of members that were ours already", n)
+		}
+	})
+	// One that is being polled is polled again after.
+	inBubble(t, 1, func(t *testing.T, d *days) {
+		d.rest(3*time.Hour + time.Minute)
+		d.clinic.set(func(c *clinic) { c.takes = 20 * time.Second })
+		d.Look("m0")
+		d.rest(10 * time.Second)
+		d.shares.lose()
+		d.shares.gain()
+		if n := d.rest(12 * time.Second); n != 1 {
+			t.Errorf("%d polls after the one in flight, want one", n)
+		}
+	})
+	// Nor is one that must sign in.
+	inBubble(t, 1, func(t *testing.T, d *days) {
+		d.clinic.set(func(c *clinic) { c.err = &bwell.Error{Op: "observe", Class: bwell.Auth, HTTPStatus: 401} })
+		d.rest(time.Minute)
+		d.shares.gained()
+		if n := d.rest(time.Minute); n != 0 {
+			t.Errorf("%d polls without a grant since another shard was gained", n)
+		}
+	})
+}
+
 func TestOvertakenPollAsksAgain(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, d *days) {
 		d.rest(2 * time.Hour)
