@@ -77,8 +77,9 @@ func (l *Lease) Take(ctx context.Context) (taken bool, err error) {
 	return true, nil
 }
 
-// Renew prolongs a lease that is Mine. lapsed reports that it had run out, and
-// that others may have worked meanwhile.
+// Renew prolongs a lease that is Mine. lapsed reports that it had run out, also
+// if only while the renewal was under way: others may have worked meanwhile, and
+// whoever asked was told that nothing is held.
 func (l *Lease) Renew(ctx context.Context) (held, lapsed bool, err error) {
 	l.mu.Lock()
 	revision, until := l.revision, l.until
@@ -95,7 +96,7 @@ func (l *Lease) Renew(ctx context.Context) (held, lapsed bool, err error) {
 		return false, false, fmt.Errorf("renew lease %s: %w", l.key, err)
 	}
 	l.set(ack.Sequence, started)
-	return true, !started.Before(until), nil
+	return true, !time.Now().Before(until), nil
 }
 
 // Drop gives the lease back. If that fails it runs out by itself.

@@ -3,7 +3,11 @@ package lease_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/smartconnect/connector/internal/lease"
 	"github.com/smartconnect/connector/internal/natstest"
@@ -48,4 +52,45 @@ func TestOneHoldsAtATime(t *testing.T) {
 		t.Errorf("held %t, lapsed %t, %v", held, lapsed, err)
 	}
 	heir.Drop(ctx)
+}
+
+// slow is a broker that grants everything, after a while.
+type slow struct {
+	jetstream.JetStream
+	takes time.Duration
+}
+
+type free struct{ jetstream.KeyValue }
+
+func (free) Bucket() string { return "b" }
+
+func (free) Create(context.Context, string, []byte, ...jetstream.KVCreateOpt) (uint64, error) {
+	return 1, nil
+}
+
+func (s *slow) PublishMsg(context.Context, *nats.Msg, ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	time.Sleep(s.takes)
+	return &jetstream.PubAck{Sequence: 2}, nil
+}
+
+// Whoever asks while a renewal is under way and the old life runs out is told
+// that nothing is held. The renewal must say so, too.
+func TestRenewalThatComesLateHasLapsed(t *testing.T) {
+	for _, tt := range []struct {
+		takes  time.Duration
+		lapsed bool
+	}{{time.Second, false}, {3 * time.Second, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &slow{takes: tt.takes}
+			l := lease.New(s, free{}, "k", "a", 10*time.Second)
+			if taken, err := l.Take(t.Context()); !taken || err != nil {
+				t.Fatal(taken, err)
+			}
+			time.Sleep(8 * time.Second)
+			held, lapsed, err := l.Renew(t.Context())
+			if !held || lapsed != tt.lapsed || err != nil || !l.Held() {
+				t.Errorf("after %s: held %t, lapsed %t, %v; want lapsed %t", tt.takes, held, lapsed, err, tt.lapsed)
+			}
+		})
+	}
 }
