@@ -561,6 +561,9 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	// The look after a change finds out whether the same answer is quiet now.
 	m.memory, m.quiet, m.digest, m.fingerprint = f.memory, f.quiet(), seen.Digest, fingerprint
 	m.standing.learn(head.Snapshot)
+	if slices.ContainsFunc(f.told, func(e events.Event) bool { return e.Type == events.ConsentGranted }) {
+		m.standing.tapped = l.now.Add(p.Pace.Tapped) // a search will start
+	}
 	m.searching = searching
 	if offers != nil {
 		m.offersAt = p.Now().Add(p.Pace.Offers)

@@ -613,6 +613,26 @@ func TestOneAnswerIsNoTwo(t *testing.T) {
 	})
 }
 
+// A consent that was just given starts a search; what comes of it is looked for
+// from then on, also where nothing else says that change is likely.
+func TestGivenConsentIsFollowed(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, d *days) {
+		d.clinic.set(func(c *clinic) { c.provision, c.consented = "deny", t0 })
+		d.rest(24 * time.Hour)
+		if n := d.rest(24 * time.Hour); n > 4 {
+			t.Errorf("%d polls in a day without consent", n)
+		}
+		d.clinic.set(func(c *clinic) { c.provision, c.consented = "permit", t0.Add(time.Hour) })
+		d.rest(7 * time.Hour) // until it is noticed
+		if d.stream.count("consent.granted") != 1 {
+			t.Errorf("told %q", d.stream.told)
+		}
+		if n := len(d.clinic.polls); n < 8+40 || n > 8+70 {
+			t.Errorf("%d polls, want one each 15 s for a quarter of an hour after consent was given", n)
+		}
+	})
+}
+
 // overtaken lets a rival write first for a number of changes.
 type overtaken struct {
 	*stream

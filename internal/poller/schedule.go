@@ -17,7 +17,8 @@ type Pace struct {
 	Healthy time.Duration
 	// Dead is the interval where nothing is alive, or consent has ended.
 	Dead time.Duration
-	// Tapped is how long a request to look keeps the fast tier.
+	// Tapped is how long a request to look keeps the fast tier, or a consent that
+	// was just given.
 	Tapped time.Duration
 	// Retry is the first interval after a failure; it doubles up to Dead.
 	Retry time.Duration
@@ -58,7 +59,7 @@ type standing struct {
 	retry     time.Duration // what b.well asked us to wait
 	fastSince time.Time     // since when change is likely or suspected, zero if it is not
 	wake      time.Time     // when the same answer would mean something else
-	tapped    time.Time     // until when a request to look keeps the fast tier
+	tapped    time.Time     // until when a request to look, or a new consent, keeps the fast tier
 	suspects  bool          // rows are missing, or a consent was seen once
 }
 
@@ -124,11 +125,16 @@ func (p Pace) tier(s standing, now time.Time) time.Duration {
 // likely reports whether change is likely: a search runs, a break waits for its
 // confirmation, or consent was given and access has not come back.
 func likely(m *events.Member) bool {
-	// After consent ended tasks are not read, so the last one says nothing.
-	if m.Task != nil && (m.Task.Status == "ready" || m.Task.Status == "in-progress") && m.Effective() != events.Deny {
+	// After consent ended tasks are not read, so the last one says nothing, and
+	// nobody is asked about the connections that it governs.
+	denied := m.Effective() == events.Deny
+	if m.Task != nil && (m.Task.Status == "ready" || m.Task.Status == "in-progress") && !denied {
 		return true
 	}
 	for _, c := range m.Connections {
+		if denied && (c.State.IntegrationType.IAS() || c.State.Status == events.AccessIsOver) {
+			continue
+		}
 		if !c.BrokenSince.IsZero() && c.ConfirmedAt.IsZero() && !c.FirstSight && c.State.Status != events.Failing {
 			return true
 		}

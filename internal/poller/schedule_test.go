@@ -19,6 +19,7 @@ func TestTiers(t *testing.T) {
 		}
 		return c
 	}
+	ias := func(c *events.MemberConnection) { c.State.IntegrationType = events.DirectIAS }
 	confirmed := func(c *events.MemberConnection) { c.ConfirmedAt = t0 }
 	removed := func(c *events.MemberConnection) { c.RemovedAt = t0 }
 	firstSight := func(c *events.MemberConnection) { c.FirstSight = true }
@@ -46,6 +47,8 @@ func TestTiers(t *testing.T) {
 		"the search is over":              {&events.Member{Task: task("completed"), Connections: all(conn(events.Connected))}, standing{}, p.Healthy},
 		"consent is given, access is not": {&events.Member{Consent: consent(events.Permit), Connections: all(conn(events.AccessIsOver, confirmed))}, standing{}, p.Fast},
 		"consent has ended":               {&events.Member{Consent: consent(events.Deny), Connections: all(conn(events.Connected))}, standing{}, p.Dead},
+		"and a break is not confirmed":    {&events.Member{Consent: consent(events.Deny), Connections: all(conn(events.AccessIsOver, ias))}, standing{}, p.Dead},
+		"but one of no consent's is":      {&events.Member{Consent: consent(events.Deny), Connections: all(conn(events.Expired))}, standing{}, p.Fast},
 		"and a search was running then":   {&events.Member{Consent: consent(events.Deny), Task: task("ready"), Connections: all(conn(events.Connected))}, standing{}, p.Dead},
 		"tapped":                          {&events.Member{Consent: consent(events.Deny)}, standing{tapped: t0.Add(time.Second)}, p.Fast},
 		"tapped long ago":                 {&events.Member{}, standing{tapped: t0}, p.Dead},
