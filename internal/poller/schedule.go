@@ -51,7 +51,7 @@ func FastPace() Pace {
 type standing struct {
 	seen   bool // there is a head, and what follows is what it says
 	likely bool // change is likely
-	alive  bool // something is connected
+	alive  bool // something is connected, for all that is known
 	denied bool // IAS consent has ended
 
 	class     bwell.Class   // of the last poll's error, none if it came back
@@ -145,9 +145,10 @@ func likely(m *events.Member) bool {
 	return false
 }
 
+// alive reports whether a connection may work. One of an unknown status may.
 func alive(m *events.Member) bool {
 	for _, c := range m.Connections {
-		if c.State.Status == events.Connected && !c.Removed() {
+		if !c.State.Status.Broken() && !c.Removed() {
 			return true
 		}
 	}

@@ -35,6 +35,7 @@ func TestTiers(t *testing.T) {
 		"never seen":                      {nil, standing{}, p.Fast},
 		"all is well":                     {&events.Member{Connections: all(conn(events.Connected))}, standing{}, p.Healthy},
 		"nothing is connected":            {&events.Member{}, standing{}, p.Dead},
+		"a status nobody knows":           {&events.Member{Connections: all(conn(""))}, standing{}, p.Healthy},
 		"what is connected was removed":   {&events.Member{Connections: all(conn(events.Connected, removed))}, standing{}, p.Dead},
 		"a break waits for confirmation":  {&events.Member{Connections: all(conn(events.Expired))}, standing{}, p.Fast},
 		"a confirmed break":               {&events.Member{Connections: all(conn(events.Expired, confirmed))}, standing{}, p.Dead},
