@@ -436,7 +436,7 @@ type pair struct{ known, row int }
 
 // match says which row is which known connection: same id and type first; then
 // one known and one new row of an id are the same if either type is null or
-// unknown.
+// unknown. What was removed comes after what is listed.
 func match(known []events.MemberConnection, rows []row) []pair {
 	var pairs []pair
 	usedKnown, usedRow := make([]bool, len(known)), make([]bool, len(rows))
@@ -444,13 +444,16 @@ func match(known []events.MemberConnection, rows []row) []pair {
 		usedKnown[k], usedRow[r] = true, true
 		pairs = append(pairs, pair{k, r})
 	}
-	for r := range rows {
-		for k := range known {
-			if !usedKnown[k] && !usedRow[r] && known[k].ConnectionID == rows[r].id && sameType(known[k].State, rows[r].state) {
-				take(k, r)
+	alike := func(gone bool) {
+		for r := range rows {
+			for k := range known {
+				if !usedKnown[k] && !usedRow[r] && known[k].Removed() == gone && known[k].ConnectionID == rows[r].id && sameType(known[k].State, rows[r].state) {
+					take(k, r)
+				}
 			}
 		}
 	}
+	alike(false)
 	for r := range rows {
 		left := func(k int) bool { return !usedKnown[k] && !known[k].Removed() && known[k].ConnectionID == rows[r].id }
 		only := -1
@@ -468,6 +471,7 @@ func match(known []events.MemberConnection, rows []row) []pair {
 			take(only, r)
 		}
 	}
+	alike(true)
 	for k := range known {
 		if !usedKnown[k] {
 			pairs = append(pairs, pair{k, -1})

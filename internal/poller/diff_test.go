@@ -474,6 +474,18 @@ func TestNothingVanishesByAnIncompleteAnswer(t *testing.T) {
 	}
 }
 
+// What is listed goes on being what it is, also where something that was removed
+// fits as well.
+func TestRowIsNotTakenForARemovedOne(t *testing.T) {
+	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
+	s.rules.Vanish = 1
+	s.see(1*time.Minute, answer())
+	s.see(1*time.Minute, answer(), func(l *look) { l.deleted = &bwell.List[bwell.Connection]{Whole: true} })
+	s.want(2*time.Minute, answer(conn("c-1", "", "EXPIRED")), "connection.discovered c-1")
+	s.want(3*time.Minute, answer(conn("c-1", "PROA", "EXPIRED")), "connection.changed c-1")
+	s.want(4*time.Minute, answer(conn("c-1", "PROA", "EXPIRED")))
+}
+
 func TestRowThatComesBackIsNotRemoved(t *testing.T) {
 	s := begin(t, answer(conn("c-1", "PROA", "CONNECTED")))
 	for i := range 4 {
