@@ -520,7 +520,7 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	seen, err := bwell.Do(ctx, tokens, func(ctx context.Context, access secret.Value) (bwell.Observation, error) {
 		return p.Upstream.Observe(ctx, access, want)
 	})
-	p.learn(err)
+	p.learn(errors.Join(err, partial(seen)))
 	switch {
 	case err != nil:
 		return err
@@ -577,7 +577,8 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	return partial(seen)
 }
 
-// learn takes what came of a request into account for all that follow.
+// learn takes what came of a request into account for all that follow. One that
+// did not bring everything has failed.
 func (p *Poller) learn(err error) {
 	p.budget.learn(err)
 	p.pulse.count(bwell.ClassOf(err) == bwell.Transient)

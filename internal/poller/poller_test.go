@@ -86,8 +86,10 @@ type clinic struct {
 	same     int // answers that were the ones seen
 	born     time.Time
 
-	partial    bool   // consents do not come
-	provision  string // of the consent; default permit
+	who        []string // was polled
+	partial    bool     // consents do not come
+	throttled  bool     // since there are too many requests
+	provision  string   // of the consent; default permit
 	consented  time.Time
 	offers     []string
 	offersLost bool
@@ -101,8 +103,9 @@ func (c *clinic) set(f func(*clinic)) {
 	f(c)
 }
 
-func (c *clinic) Observe(_ context.Context, _ secret.Value, want bwell.Want) (bwell.Observation, error) {
+func (c *clinic) Observe(_ context.Context, access secret.Value, want bwell.Want) (bwell.Observation, error) {
 	c.mu.Lock()
+	c.who = append(c.who, access.Reveal())
 	c.polls = append(c.polls, time.Since(c.born))
 	c.inFlight++
 	c.most = max(c.most, c.inFlight)
@@ -116,7 +119,7 @@ func (c *clinic) Observe(_ context.Context, _ secret.Value, want bwell.Want) (bw
 		return bwell.Observation{}, c.err
 	}
 	digest := bwell.Digest(1 + len(status) + 100*len(c.provision))
-	if want.Seen == digest {
+	if want.Seen == digest && !c.partial {
 		c.same++
 		return bwell.Observation{Same: true, Digest: digest}, nil
 	}
@@ -131,7 +134,11 @@ func (c *clinic) Observe(_ context.Context, _ secret.Value, want bwell.Want) (bw
 		o.Consents.Items[0].Provision.Value, o.Consents.Items[0].DateTime.Time = c.provision, c.consented
 	}
 	if c.partial {
-		o.Consents = bwell.List[bwell.Consent]{Err: &bwell.Error{Op: "observe", Root: "consents", Class: bwell.Transient}}
+		lost := &bwell.Error{Op: "observe", Root: "consents", Class: bwell.Transient}
+		if c.throttled {
+			lost.Code = "THROTTLED"
+		}
+		o.Consents = bwell.List[bwell.Consent]{Err: lost}
 		return o, nil
 	}
 	o.Digest = digest
@@ -180,13 +187,16 @@ func (enrolments) Identity(_ context.Context, m events.MemberToken) (memberID, i
 	return "id of " + string(m), "inc", nil
 }
 
-func (enrolments) Tokens(events.MemberToken) bwell.Tokens { return token{} }
+func (enrolments) Tokens(m events.MemberToken) bwell.Tokens { return token(m) }
 
-type token struct{}
+// token is as good as the member's name.
+type token string
 
-func (token) Access(context.Context) (secret.Value, error) { return secret.New("t"), nil }
+func (t token) Access(context.Context) (secret.Value, error) { return secret.New(string(t)), nil }
 
-func (token) Renew(context.Context, secret.Value) (secret.Value, error) { return secret.New("t"), nil }
+func (t token) Renew(context.Context, secret.Value) (secret.Value, error) {
+	return secret.New(string(t)), nil
+}
 
 // shares holds all shards, or none.
 type shares struct {
@@ -629,6 +639,33 @@ func TestGivenConsentIsFollowed(t *testing.T) {
 		}
 		if n := len(d.clinic.polls); n < 8+40 || n > 8+70 {
 			t.Errorf("%d polls, want one each 15 s for a quarter of an hour after consent was given", n)
+		}
+	})
+}
+
+// A poll whose answer is not whole has failed, whoever asks: else an outage of
+// one list would be told of member by member.
+func TestWhatIsNotWholeHasFailed(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, d *days) {
+		d.rest(2 * time.Hour)
+		d.clinic.set(func(c *clinic) { c.partial = true })
+		d.rest(70 * time.Minute)
+		d.rest(time.Minute)
+		for i := range 3 {
+			d.Look(events.MemberToken(fmt.Sprintf("m%d", i)))
+		}
+		d.rest(time.Second)
+		if polls, failed := d.Pulse(); polls < 3 || failed != polls {
+			t.Errorf("%d of %d polls failed, want all", failed, polls)
+		}
+		if d.Stats().Rate != 10 {
+			t.Errorf("allowed %v requests per second, and nobody asked to slow down", d.Stats().Rate)
+		}
+		d.clinic.set(func(c *clinic) { c.throttled = true })
+		d.Look("m0")
+		d.rest(time.Second)
+		if d.Stats().Rate >= 10 {
+			t.Errorf("allowed %v requests per second at once", d.Stats().Rate)
 		}
 	})
 }
