@@ -452,8 +452,8 @@ func (p *Poller) poll(ctx context.Context, m *member) {
 	if p.members[m.token] != m {
 		return // forgotten meanwhile
 	}
-	if m.again {
-		m.again = false
+	if m.again { // somebody waits
+		m.again, m.urgent = false, true
 		at = now
 	}
 	if !at.IsZero() {

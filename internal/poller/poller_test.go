@@ -670,6 +670,23 @@ func TestWhatIsNotWholeHasFailed(t *testing.T) {
 	})
 }
 
+// Somebody waits for the poll after the one in flight, too.
+func TestWhoAsksDuringAPollIsNotBehindAll(t *testing.T) {
+	inBubble(t, 200, func(t *testing.T, d *days) {
+		d.clinic.set(func(c *clinic) { c.takes = 20 * time.Second })
+		d.rest(10 * time.Second)
+		var first string
+		d.clinic.set(func(c *clinic) { first = c.who[0] })
+		d.Look(events.MemberToken(first))
+		d.rest(20 * time.Second)
+		d.clinic.set(func(c *clinic) {
+			if n := len(slices.DeleteFunc(c.who, func(m string) bool { return m != first })); n != 2 {
+				t.Errorf("polled %d times, want again as soon as the first has ended", n)
+			}
+		})
+	}, func(c *Config) { c.Rate = 1 })
+}
+
 // overtaken lets a rival write first for a number of changes.
 type overtaken struct {
 	*stream
