@@ -72,7 +72,8 @@ func (pl *plan) newDenial() bool {
 		return true
 	}
 	for _, c := range pl.member.Connections {
-		if c.State.IntegrationType.IAS() && c.State.Status == events.AccessIsOver && !c.FirstSight && !c.Removed() {
+		since := !c.FirstSight || c.BrokenSince.After(c.FirstSeen) // otherwise it was so at first sight
+		if c.State.IntegrationType.IAS() && c.State.Status == events.AccessIsOver && since && !c.Removed() {
 			return true
 		}
 	}

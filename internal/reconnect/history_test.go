@@ -1,6 +1,7 @@
 package reconnect
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 	"time"
@@ -47,28 +48,35 @@ func (h *history) status(c events.ConnectionToken, s events.Status, now time.Tim
 		known.FirstSeen = now
 	}
 	h.fact("connection." + string(c))
-	known.RemovedAt = time.Time{}
-	was := known.State.Status
-	if was == s && !first {
+	relist(known, s, h.flap, first, now)
+}
+
+// relist changes a connection's status as a poller does: a break after it worked
+// for longer than flap is a new episode, and what was broken at first sight is so
+// until it works. A status that says nothing ends nothing.
+func relist(c *events.MemberConnection, s events.Status, flap time.Duration, first bool, now time.Time) {
+	if c.Removed() {
+		c.RemovedAt, c.EpisodeSince, c.FirstSight = time.Time{}, time.Time{}, false
+		c.BrokenSince, c.ConnectedSince, c.WasConnectedSince, c.ConfirmedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	} else if c.State.Status == s && !first {
 		return
 	}
-	known.State.Status, known.State.StatusUpdated = s, now
-	known.BrokenSince, known.ConfirmedAt, known.FirstSight = time.Time{}, time.Time{}, first && s.Broken()
-	if s == events.Connected {
-		known.ConnectedSince = now
-		return
-	}
-	if s.Broken() {
-		known.BrokenSince = now
-	}
-	if was == events.Connected || known.Episode == 0 {
-		if known.Episode > 0 && now.Sub(known.ConnectedSince) <= h.flap {
-			known.FlapCount++
-		} else {
-			known.Episode, known.EpisodeSince, known.FlapCount = known.Episode+1, now, 0
+	c.State.Status, c.State.StatusUpdated, c.ConfirmedAt = s, now, time.Time{}
+	worked := cmp.Or(c.ConnectedSince, c.WasConnectedSince)
+	switch {
+	case s == events.Connected:
+		c.ConnectedSince, c.WasConnectedSince, c.BrokenSince, c.FirstSight = cmp.Or(worked, now), time.Time{}, time.Time{}, false
+	case !s.Broken():
+		c.ConnectedSince, c.WasConnectedSince, c.BrokenSince = time.Time{}, worked, time.Time{}
+	default:
+		switch {
+		case c.EpisodeSince.IsZero(), !worked.IsZero() && now.Sub(worked) > flap:
+			c.Episode, c.EpisodeSince, c.FlapCount, c.FirstSight = c.Episode+1, now, 0, first
+		case !worked.IsZero():
+			c.FlapCount++
 		}
+		c.ConnectedSince, c.WasConnectedSince, c.BrokenSince = time.Time{}, time.Time{}, now
 	}
-	known.ConnectedSince = time.Time{}
 }
 
 // confirmed confirms what has been broken for long enough.

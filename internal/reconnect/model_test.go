@@ -156,29 +156,13 @@ func (w *world) find(token events.ConnectionToken) *events.MemberConnection {
 // list writes what b.well says of a connection's status.
 func (w *world) list(token events.ConnectionToken, s events.Status) {
 	c := w.find(token)
-	was, first, gone := c.State.Status, c.Episode == 0 && c.ConnectedSince.IsZero() && c.State.StatusUpdated.IsZero(), c.Removed()
+	was, first, gone := c.State.Status, c.State.StatusUpdated.IsZero(), c.Removed()
 	w.logf("%s is %q", token, s)
 	w.oracle.listed(token, s, w.now)
-	c.RemovedAt = time.Time{}
 	if !first && was == s && !gone {
 		return
 	}
-	left := c.ConnectedSince
-	c.State.Status, c.State.StatusUpdated = s, w.now
-	c.BrokenSince, c.ConfirmedAt, c.ConnectedSince, c.FirstSight = time.Time{}, time.Time{}, time.Time{}, first && s.Broken()
-	if s.Broken() {
-		c.BrokenSince = w.now
-	}
-	switch {
-	case s == events.Connected:
-		c.ConnectedSince = w.now
-	case first, gone, was == events.Connected:
-		if c.Episode > 0 && !first && !gone && w.now.Sub(left) <= holdOpen {
-			c.FlapCount++
-		} else {
-			c.Episode, c.EpisodeSince, c.FlapCount = c.Episode+1, w.now, 0
-		}
-	}
+	relist(c, s, holdOpen, first, w.now)
 	w.write("connection." + string(token))
 }
 

@@ -66,7 +66,9 @@ type observed struct {
 	confirmed  bool
 	since      time.Time // of this status
 	episode    int
-	connected  time.Time // since when, or until it left
+	connected  time.Time // since when it works, for all that is known; zero: it is broken
+	began      bool      // it broke since it is listed
+	first      time.Time // when it was listed at first
 
 	open *question
 	// Of the episode they are numbered with; 0 for none.
@@ -155,21 +157,32 @@ func (o *oracle) listed(token events.ConnectionToken, s events.Status, now time.
 	if known && was == s && !gone {
 		return
 	}
-	if gone && c.open != nil {
-		c.open.worked = true // for all that the facts still say
+	if gone {
+		if c.open != nil {
+			c.open.worked = true // for all that the facts still say
+		}
+		c.connected, c.began, c.firstSight = time.Time{}, false, false
 	}
-	c.status, c.since, c.confirmed, c.firstSight = s, now, false, !known && s.Broken()
+	if !known {
+		c.first = now
+	}
+	c.status, c.since, c.confirmed = s, now, false
 	switch {
 	case s == events.Connected:
-		c.connected = now
+		if c.connected.IsZero() {
+			c.connected = now
+		}
+		c.firstSight = false
 		if c.open != nil {
 			c.open.worked = true
 		}
-	case !known, gone, was == events.Connected:
-		flapped := c.episode > 0 && known && !gone && now.Sub(c.connected) <= o.flap
-		if !flapped {
+	case s.Broken():
+		// A status that says nothing, in between, is as if it had not been.
+		if !c.began || !c.connected.IsZero() && now.Sub(c.connected) > o.flap {
 			c.episode++
+			c.began, c.firstSight = true, !known
 		}
+		c.connected = time.Time{}
 	}
 }
 
@@ -463,7 +476,7 @@ func (o *oracle) lately(now time.Time, bit time.Duration) (n int) {
 // lostAccess reports whether a connection lost its access since we look.
 func (o *oracle) lostAccess() bool {
 	for _, c := range o.conns {
-		if c.kind.IAS() && c.status == events.AccessIsOver && !c.firstSight && !c.removed {
+		if c.kind.IAS() && c.status == events.AccessIsOver && !(c.firstSight && c.since.Equal(c.first)) && !c.removed {
 			return true
 		}
 	}
