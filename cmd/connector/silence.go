@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/judge"
+	"github.com/smartconnect/connector/internal/members"
 )
 
 type silenceCmd struct {
@@ -49,7 +51,7 @@ type silenceAddCmd struct {
 	Member     string        `help:"Only this member (id)."`
 	Connection string        `name:"connection" help:"Only the source that this connection id names."`
 	Type       string        `name:"integration-type" help:"Only connections of this type." enum:",PROA,DIRECT_IAS,INDIRECT_IAS" default:""`
-	When       string        `name:"when" help:"Only prompts of this reason." enum:",expired,disconnected,deleted,error" default:""`
+	When       string        `name:"when" help:"Only prompts of this reason." enum:",expired,disconnected,deleted,error,unknown_type,restore_overdue" default:""`
 	For        time.Duration `help:"How long." placeholder:"DURATION" xor:"end" required:""`
 	Until      time.Time     `help:"Until when." placeholder:"RFC3339" xor:"end" required:""`
 	Reason     string        `arg:"" help:"Why."`
@@ -72,10 +74,19 @@ func (c silenceAddCmd) Run(ctx context.Context, std streams) error {
 	}
 	scope, tokens := map[string]string{}, o.keys.Tokenizer()
 	if c.Member != "" {
-		scope[judge.ScopeMember] = string(tokens.Member(c.Member))
+		m := tokens.Member(c.Member)
+		if err := o.enrolled(ctx, m); err != nil {
+			return err
+		}
+		scope[judge.ScopeMember] = string(m)
 	}
 	if c.Connection != "" {
 		scope[judge.ScopeSource] = string(tokens.Source(c.Connection))
+		if known, err := o.connectedTo(ctx, c.Connection); err != nil {
+			return err
+		} else if !known {
+			fmt.Fprintln(std.err, "note: no member has a connection of that id yet; is it right?")
+		}
 	}
 	if c.Type != "" {
 		scope[judge.ScopeType] = c.Type
@@ -90,6 +101,34 @@ func (c silenceAddCmd) Run(ctx context.Context, std streams) error {
 	}
 	fmt.Fprintln(std.out, id)
 	return nil
+}
+
+// enrolled refuses a member whom nobody could mean.
+func (o opened) enrolled(ctx context.Context, m events.MemberToken) error {
+	store, _, _, err := openMembers(ctx, o.js, o.keys, nil)
+	if err != nil {
+		return err
+	}
+	if _, err = store.Get(ctx, m); errors.Is(err, members.ErrNotEnrolled) {
+		return errors.New("silence: nobody of that id is enrolled; see: connector members list")
+	}
+	return err
+}
+
+var errFound = errors.New("found")
+
+// connectedTo reports whether any member has a connection of an id.
+func (o opened) connectedTo(ctx context.Context, connectionID string) (bool, error) {
+	err := o.log.Members(ctx, func(_ events.MemberToken, head events.Head[events.Member]) error {
+		if slices.ContainsFunc(head.Snapshot.Connections, func(c events.MemberConnection) bool { return c.ConnectionID == connectionID }) {
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
 }
 
 func newSilenceID() string { return strings.ToLower(rand.Text())[:10] }
@@ -212,37 +251,20 @@ func (c silenceImportCmd) Run(ctx context.Context, std streams) error {
 	if err := clock.Measure(ctx); err != nil {
 		return err
 	}
-	added, refused := 0, 0
-	lines := bufio.NewReader(in)
-	for n := 1; ; n++ {
-		line, err := readLine(lines)
-		if errors.Is(err, io.EOF) {
-			break
+	added, refused, err := importSilences(in, std.err, func(s silenceLine) error {
+		now := clock.Now()
+		if err := judge.CheckSilence(s.ID, s.Silence, now); err != nil {
+			return refusedLine{err}
 		}
-		if err != nil {
-			return fmt.Errorf("import silences: read line %d: %w", n, err)
-		}
-		if len(bytes.TrimSpace(line)) == 0 {
-			continue
-		}
-		var s silenceLine
-		d := json.NewDecoder(bytes.NewReader(line))
-		d.DisallowUnknownFields()
-		if err = d.Decode(&s); err == nil {
-			if s.ID == "" {
-				s.ID = newSilenceID()
-			}
-			err = judge.Silence(ctx, log, s.ID, s.Silence, clock.Now())
-		}
-		if err != nil {
-			fmt.Fprintf(std.err, "line %d: %s\n", n, err)
-			refused++
-			continue
-		}
-		added++
-	}
+		return judge.Silence(ctx, log, s.ID, s.Silence, now)
+	})
 	fmt.Fprintf(std.out, "Added %d, refused %d.\n", added, refused)
 	switch {
+	case added > 0 && err != nil:
+		fmt.Fprintln(std.err, "connector:", err)
+		return errPartly
+	case err != nil:
+		return err
 	case refused > 0 && added > 0:
 		return errPartly
 	case refused > 0:
@@ -250,6 +272,68 @@ func (c silenceImportCmd) Run(ctx context.Context, std streams) error {
 	default:
 		return nil
 	}
+}
+
+// refusedLine is what is wrong with a line; the next may be good.
+type refusedLine struct{ error }
+
+// importSilences adds one silence a line. An error is one that the next line
+// would meet too; those before are added all the same.
+func importSilences(in io.Reader, complain io.Writer, add func(silenceLine) error) (added, refused int, err error) {
+	lines := bufio.NewReader(in)
+	for n := 1; ; n++ {
+		line, err := readLine(lines)
+		if errors.Is(err, io.EOF) {
+			return added, refused, nil
+		}
+		if err != nil {
+			return added, refused, fmt.Errorf("import silences: read line %d: %w", n, err)
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		s, err := readSilence(line)
+		if err == nil {
+			s.ID = cmp.Or(s.ID, newSilenceID())
+			err = add(s)
+		}
+		switch bad, ok := errors.AsType[refusedLine](err); {
+		case err == nil:
+			added++
+		case ok:
+			fmt.Fprintf(complain, "line %d: %s\n", n, bad)
+			refused++
+		default:
+			return added, refused, fmt.Errorf("import silences: line %d and what follows not added: %w", n, err)
+		}
+	}
+}
+
+// readSilence reads a line, and says what is wrong with it in the words of a
+// file and not of a decoder. It quotes no value: one may be a member's id.
+func readSilence(line []byte) (silenceLine, error) {
+	var s silenceLine
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	err := d.Decode(&s)
+	kind, isKind := errors.AsType[*json.UnmarshalTypeError](err)
+	_, isTime := errors.AsType[*time.ParseError](err)
+	switch {
+	case isKind && kind.Field != "":
+		err = fmt.Errorf("%s: want no %s here", kind.Field, kind.Value)
+	case isTime:
+		err = errors.New("until: want a time like 2026-03-14T06:00:00Z")
+	case err != nil && strings.HasPrefix(err.Error(), "json: unknown field"):
+		err = errors.New("there is a field that is none of id, scope, until, by, reason")
+	case err != nil:
+		err = errors.New("no JSON object of the form {id?, scope, until, by, reason}")
+	default:
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return s, nil
+		}
+		err = errors.New("something follows the object; write one silence a line")
+	}
+	return silenceLine{}, refusedLine{err}
 }
 
 type stormCmd struct {

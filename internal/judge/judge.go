@@ -189,24 +189,8 @@ func (j *Judge) judge(ctx context.Context) error {
 // Silence sets, under an id, what prompts are to be held until when; a later
 // one under the same id takes its place.
 func Silence(ctx context.Context, log *events.Log, id string, s events.Silence, now time.Time) error {
-	if !now.Before(s.Until) {
-		return fmt.Errorf("silence: it would end at %s, which is past", s.Until.Format(time.RFC3339))
-	}
-	if s.By == "" {
-		return errors.New("silence: say who sets it")
-	}
-	if len(s.Scope) == 0 {
-		return errors.New("silence: say what it is for: a member, a source, an integration type or a reason")
-	}
-	for word, is := range s.Scope {
-		switch word {
-		case ScopeMember, ScopeSource, ScopeType, ScopeReason:
-		default:
-			return fmt.Errorf("silence: scope %q is none of %s, %s, %s, %s", word, ScopeMember, ScopeSource, ScopeType, ScopeReason)
-		}
-		if is == "" {
-			return fmt.Errorf("silence: scope %s is empty", word)
-		}
+	if err := CheckSilence(id, s, now); err != nil {
+		return err
 	}
 	return speak(ctx, log, events.SilenceSet, id, now, func(events.Judgement) (events.Data, error) { return &s, nil })
 }
@@ -217,6 +201,9 @@ var ErrNothing = errors.New("judge: there is nothing to end")
 // EndSilence ends a silence before its time. It returns ErrNothing if there is
 // none of that id.
 func EndSilence(ctx context.Context, log *events.Log, id, by string, now time.Time) error {
+	if !isSilenceID(id) {
+		return ErrNothing
+	}
 	return speak(ctx, log, events.SilenceEnded, id, now, func(last events.Judgement) (events.Data, error) {
 		s, ok := last.Event.Data.(*events.Silence)
 		if last.Event.Type != events.SilenceSet || !ok {

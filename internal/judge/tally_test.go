@@ -130,6 +130,9 @@ func TestViewHolds(t *testing.T) {
 	member := &events.Member{MemberID: "ann", Connections: []events.MemberConnection{
 		{Token: "c1", ConnectionID: "clinic", State: events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}},
 		{Token: "c2", ConnectionID: "other", State: events.ConnectionState{Status: events.Failing, IntegrationType: events.DirectIAS}},
+		{Token: "c3", ConnectionID: "other", State: events.ConnectionState{Status: events.Failing}},
+		{Token: "c4", ConnectionID: "other", State: events.ConnectionState{Status: events.AccessIsOver, IntegrationType: events.IndirectIAS}},
+		{Token: "c5", ConnectionID: "other", State: events.ConnectionState{Status: events.Connected, IntegrationType: events.PROA}},
 	}}
 	ann, clinic := string(k.Member("ann")), string(k.Source("clinic"))
 	for name, tt := range map[string]struct {
@@ -137,11 +140,14 @@ func TestViewHolds(t *testing.T) {
 		silenced bool
 		muted    string
 	}{
-		"the member":             {map[string]string{ScopeMember: ann}, true, "c1 c2"},
+		"the member":             {map[string]string{ScopeMember: ann}, true, "c1 c2 c3 c4 c5"},
 		"another":                {map[string]string{ScopeMember: string(k.Member("bob"))}, false, ""},
 		"the source":             {map[string]string{ScopeSource: clinic}, false, "c1"},
 		"the type":               {map[string]string{ScopeType: "DIRECT_IAS"}, false, "c2"},
 		"the reason":             {map[string]string{ScopeReason: "error"}, false, "c2"},
+		"a type nobody knows":    {map[string]string{ScopeReason: "unknown_type"}, false, "c3"},
+		"access that stays away": {map[string]string{ScopeReason: "restore_overdue"}, false, "c4"},
+		"another reason":         {map[string]string{ScopeReason: "deleted"}, false, ""},
 		"both must fit":          {map[string]string{ScopeSource: clinic, ScopeType: "DIRECT_IAS"}, false, ""},
 		"both fit":               {map[string]string{ScopeSource: clinic, ScopeMember: ann}, false, "c1"},
 		"nothing":                {map[string]string{}, false, ""},

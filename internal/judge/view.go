@@ -189,34 +189,6 @@ func (v *View) Of(member *events.Member, now time.Time) Holds {
 	return h
 }
 
-// The words of a silence's scope. All that are there must fit.
-const (
-	ScopeMember = "member"          // token
-	ScopeSource = "source"          // token
-	ScopeType   = "integrationType" // b.well's word
-	ScopeReason = "reason"          // of the prompt, such as expired
-)
-
-func covers(scope map[string]string, m events.MemberToken, source events.SourceToken, s events.ConnectionState) bool {
-	for word, want := range scope {
-		is := ""
-		switch word {
-		case ScopeMember:
-			is = string(m)
-		case ScopeSource:
-			is = string(source)
-		case ScopeType:
-			is = string(s.IntegrationType)
-		case ScopeReason:
-			is = strings.ToLower(string(s.Status))
-		}
-		if is != want {
-			return false
-		}
-	}
-	return len(scope) > 0
-}
-
 // Silences returns the silences in force, by id.
 func (v *View) Silences() map[string]events.Silence {
 	v.mu.Lock()
