@@ -155,7 +155,11 @@ func (c silenceListCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer stop()
-	all := view.Silences()
+	clock := events.NewClock(o.log, nil)
+	if err := clock.Measure(ctx); err != nil {
+		return err
+	}
+	all := view.Silences(clock.Now())
 	table := tabwriter.NewWriter(std.out, 0, 8, 2, ' ', 0)
 	if !c.JSON {
 		fmt.Fprintln(table, "ID\tUNTIL\tSCOPE\tBY\tREASON")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -159,5 +160,54 @@ func TestSilencesKnowTheDecidersReasons(t *testing.T) {
 	}
 	if len(seen) != 7 {
 		t.Errorf("the decider opens for %v, want six reasons", seen)
+	}
+}
+
+// What the decider says holds a prompt back leads to the event that says so.
+func TestHoldsAreNamedInTheDecidersWords(t *testing.T) {
+	w := newWorld(t, 0)
+	ctx, tokens, now := t.Context(), w.keys.Tokenizer(), time.Now().UTC().Truncate(time.Second)
+	since := now.Add(-time.Hour)
+	member := &events.Member{
+		Book: events.NewBook("inc"), MemberID: "ann", Consent: events.MemberConsent{Read: true, Provision: events.Permit},
+		Connections: []events.MemberConnection{{
+			Token: "c", ConnectionID: "clinic", State: events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA},
+			BrokenSince: since, ConfirmedAt: since, Episode: 1, EpisodeSince: since,
+		}},
+	}
+	silence := func(word, is string) *events.Silence {
+		return &events.Silence{Scope: map[string]string{word: is}, Until: now.Add(time.Hour), By: "ann"}
+	}
+	source := string(tokens.Source("clinic"))
+	for _, x := range []struct {
+		told, over events.Type
+		part       string
+		data       events.Data
+		reason     string
+	}{
+		{events.StormHeld, events.StormReleased, "", &events.Storm{}, "storm"},
+		{events.ObserverLost, events.ObserverResumed, "", &events.Observer{}, "blind"},
+		{events.SourceDegraded, events.SourceRestored, source, &events.Source{}, "source_degraded"},
+		{events.SilenceSet, events.SilenceEnded, "a", silence(judge.ScopeReason, "expired"), "silenced"},
+		{events.SilenceSet, events.SilenceEnded, "b", silence(judge.ScopeMember, string(tokens.Member("ann"))), "silenced"},
+	} {
+		look := func() (reconnect.Verdict, map[string]string) {
+			view, stop, err := opened{w.js, w.log, w.keys, nil}.judgements(ctx)
+			w.must(err)
+			defer stop()
+			held := heldBy(view)(member, now)
+			return reconnect.DefaultPolicy().Explain(reconnect.Standing{Member: member, Held: held, Now: now}).Connections[0].Verdict, held.Told
+		}
+		was, err := w.log.Judge(ctx, events.Judgement{}, events.Event{Type: x.told, Part: x.part, Data: x.data}, now)
+		w.must(err)
+		v, told := look()
+		if name := cmp.Or(told[v.Reason+".c"], told[v.Reason]); v.Reason != x.reason || name != was.Event.ID {
+			t.Errorf("%s %s: %+v, told %v, want %s by %s", x.told, x.part, v, told, x.reason, was.Event.ID)
+		}
+		_, err = w.log.Judge(ctx, was, events.Event{Type: x.over, Part: x.part, Data: x.data}, now)
+		w.must(err)
+		if v, told := look(); v.Outcome == reconnect.HeldBack && v.Reason != "grouping" || len(told) > 0 {
+			t.Errorf("%s %s is over: %+v, told %v", x.told, x.part, v, told)
+		}
 	}
 }

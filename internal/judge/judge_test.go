@@ -111,8 +111,14 @@ func TestJudgingOnARealStream(t *testing.T) {
 	if err := judge.Silence(ctx, log, "s1", s, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	until("the silence holds", func() bool { return len(view.Silences()) == 1 })
-	until("it ends by itself", func() bool { return len(view.Silences()) == 0 })
+	until("the silence holds", func() bool { return len(view.Silences(time.Now())) == 1 })
+	if len(view.Silences(s.Until)) > 0 {
+		t.Error("in force beyond its end")
+	}
+	until("its end is told", func() bool {
+		last, err := log.Judgement(ctx, events.SilenceEnded, "s1")
+		return err == nil && last.Event.Type == events.SilenceEnded
+	})
 	s.Until = time.Now().Add(time.Hour)
 	if err := judge.Silence(ctx, log, "s1", s, time.Now()); err != nil {
 		t.Fatal(err)

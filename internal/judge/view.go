@@ -189,12 +189,17 @@ func (v *View) Of(member *events.Member, now time.Time) Holds {
 	return h
 }
 
-// Silences returns the silences in force, by id.
-func (v *View) Silences() map[string]events.Silence {
+// Silences returns the silences in force at a time, by id. The end of one whose
+// time is over may not be told yet.
+func (v *View) Silences(now time.Time) map[string]events.Silence {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	all := map[string]events.Silence{}
-	maps.Copy(all, v.now.silences)
+	for id, s := range v.now.silences {
+		if now.Before(s.Until) {
+			all[id] = s
+		}
+	}
 	return all
 }
 
