@@ -219,7 +219,7 @@ func (s service) run(ctx context.Context) error {
 	g.Go(func() error { return audit.NewProjector(recorded, ledger).Run(ctx) })
 	if s.httpListen != "" {
 		h := http.NewServeMux()
-		h.Handle("/", console.Handler(s.checks(), s.readings(p, leases, decider, w)))
+		h.Handle("/", console.Handler(s.checks(), append(s.readings(p, leases, decider, w), judgedReadings(view, w.clock.Now)...)))
 		if s.bearers != nil {
 			h.Handle("/v1/", acting.API(*s.bearers, acts, ask.now))
 		}

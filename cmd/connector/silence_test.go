@@ -211,3 +211,33 @@ func TestHoldsAreNamedInTheDecidersWords(t *testing.T) {
 		}
 	}
 }
+
+// What holds prompts back is seen in the metrics of every replica.
+func TestMetricsShowWhatHolds(t *testing.T) {
+	w := newWorld(t, 0)
+	address, _ := w.serve(nil)
+	shows := func(storm, sources, lost, silences int) func() bool {
+		return func() bool {
+			_, page := w.get(address + "/metrics")
+			for name, want := range map[string]int{"storm_held": storm, "sources_degraded": sources, "observer_lost": lost, "silences": silences} {
+				if !strings.Contains(page, fmt.Sprintf("\nconnector_%s %d\n", name, want)) {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	w.until("nothing holds", shows(0, 0, 0, 0))
+	now := time.Now()
+	storm, err := w.log.Judge(t.Context(), events.Judgement{}, events.Event{Type: events.StormHeld, Data: &events.Storm{}}, now)
+	w.must(err)
+	w.until("a storm is held", shows(1, 0, 0, 0))
+	for _, id := range []string{"a", "b"} {
+		s := events.Silence{Scope: map[string]string{judge.ScopeReason: "error"}, Until: now.Add(time.Hour), By: "ann"}
+		w.must(judge.Silence(t.Context(), w.log, id, s, now))
+	}
+	w.until("two silences are in force", shows(1, 0, 0, 2))
+	_, err = w.log.Judge(t.Context(), storm, events.Event{Type: events.StormReleased, Data: &events.Storm{}}, now)
+	w.must(err)
+	w.until("the storm is released", shows(0, 0, 0, 2))
+}

@@ -199,6 +199,12 @@ func TestViewNamesTheEvents(t *testing.T) {
 	if h := v.Of(member, t0); !maps.Equal(h.Told, want) || len(h.Silences["c1"]) != 2 || len(h.Silences[""]) != 1 {
 		t.Errorf("told by %v, want %v; silences %v", h.Told, want, h.Silences)
 	}
+	if got, want := v.Count(t0), (Count{Storms: 1, Lost: 1, Degraded: 1, Silences: 2}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := v.Count(t0.Add(time.Hour)).Silences; got != 1 {
+		t.Errorf("%d silences when the first is over", got)
+	}
 	for _, e := range []events.Event{
 		{ID: "r", Type: events.SourceRestored, Part: clinic},
 		{ID: "s", Type: events.StormReleased},
@@ -209,6 +215,9 @@ func TestViewNamesTheEvents(t *testing.T) {
 	}
 	if h := v.Of(member, t0); !maps.Equal(h.Told, map[string]string{"silenced.c1": "short"}) {
 		t.Errorf("told by %v after their ends", h.Told)
+	}
+	if got, want := v.Count(t0), (Count{Silences: 1}); got != want {
+		t.Errorf("%+v after their ends, want %+v", got, want)
 	}
 }
 

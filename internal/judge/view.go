@@ -203,6 +203,27 @@ func (v *View) Silences(now time.Time) map[string]events.Silence {
 	return all
 }
 
+// A Count is what holds for all members, in numbers.
+type Count struct {
+	Storms, Lost       int // 0 or 1
+	Degraded, Silences int
+}
+
+// Count counts what holds at a time.
+func (v *View) Count(now time.Time) Count {
+	silences := len(v.Silences(now))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c := Count{Degraded: len(v.now.degraded), Silences: silences}
+	if v.now.storm {
+		c.Storms = 1
+	}
+	if v.now.lost {
+		c.Lost = 1
+	}
+	return c
+}
+
 // snapshot returns what holds, and the last judgements by subject, for whoever
 // judges on.
 func (v *View) snapshot() (standing, map[string]events.Judgement) {
