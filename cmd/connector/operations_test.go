@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -162,6 +163,27 @@ func TestOperationsListsEveryDefault(t *testing.T) {
 	for _, k := range policy.Keys(policy.Defaults()) {
 		if row := said[k.Name]; !slices.Equal(row, []string{"`" + k.Value + "`", k.Why}) {
 			t.Errorf("docs/operations.md should have this row:\n| `%s` | `%s` | %s |", k.Name, k.Value, k.Why)
+		}
+	}
+}
+
+// The page says from how many members on a storm can be held at all: a break is
+// seen when the member is looked at.
+func TestOperationsSaysWhoCanHaveAStorm(t *testing.T) {
+	pace, rules := poller.DefaultPace(), policy.Defaults().Judge
+	every := pace.Healthy + pace.Healthy/20 // up to a tenth of jitter
+	least := int(math.Ceil(float64(rules.StormMembers) * float64(every) / float64(rules.StormWindow)))
+	body, err := os.ReadFile(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	minutes := func(d time.Duration) string { return fmt.Sprint(d.Minutes()) }
+	for _, want := range []string{
+		fmt.Sprintf("%d × %s / %s = %d members", rules.StormMembers, minutes(every), minutes(rules.StormWindow), least),
+		fmt.Sprintf("| `storm.members` | `%d` | fewer prompts too many are a nuisance, not a disaster; of fewer than about %d members", rules.StormMembers, least),
+	} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("docs/operations.md should say: %s", want)
 		}
 	}
 }

@@ -46,7 +46,7 @@ type file struct {
 	} `yaml:"quiet" why:"the hours in which a push should wait (notBefore); equal times are none: the service that pushes knows the member's own time, this is only a hint"`
 
 	Storm struct {
-		Members int      `yaml:"members" why:"fewer prompts too many are a nuisance, not a disaster"`
+		Members int      `yaml:"members" why:"fewer prompts too many are a nuisance, not a disaster; of fewer than about 1260 members, asked once an hour, so many are not even looked at within the window: set it to a fiftieth of a small fleet"`
 		Share   float64  `yaml:"share" why:"of all members; healthy ones are asked once an hour, so this is a quarter of those seen within the window"`
 		Window  Duration `yaml:"window" why:"shorter than any confirmation: prompts are held before the first could open"`
 	} `yaml:"storm"`
