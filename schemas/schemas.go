@@ -20,8 +20,8 @@ const Version = "1.1.0"
 // FS holds <type>.json, the JSON Schema of the type's data;
 // fixtures/<type>.json, a whole event in CloudEvents' JSON format;
 // envelope.json, the schema of such an event; record.json, that of an entry of
-// the audit record; services/<subject>.request.json and .reply.json; asyncapi.yaml; and texts/<language>.json, what to push for a
-// prompt by its action and urgency.
+// the audit record; services/<subject>.request.json and .reply.json;
+// asyncapi.yaml; and texts/<language>.json, what to push by action and urgency.
 //
 //go:embed asyncapi.yaml *.json fixtures/*.json services/*.json texts/*.json
 var FS embed.FS

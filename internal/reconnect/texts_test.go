@@ -14,8 +14,9 @@ import (
 	"github.com/smartconnect/connector/schemas"
 )
 
-// Whatever the policy can have a member asked has a text in every language, and
-// nothing else has.
+// Whatever a member can be asked has a text in every language, and nothing else
+// has: by prompts what a policy can open, by other events what their schemas
+// allow.
 func TestPushTexts(t *testing.T) {
 	l, js := natstest.Log(t)
 	durable, err := js.Consumer(t.Context(), topology.Events, topology.Decider)
@@ -34,8 +35,13 @@ func TestPushTexts(t *testing.T) {
 		}
 	}
 	if len(want) == 0 {
-		t.Fatal("nothing can be asked")
+		t.Fatal("nothing can be asked by a prompt")
 	}
+	others := askedByOthers(t)
+	if !slices.Contains(others, events.ActRestoreConsent) || !slices.Contains(others, events.ActSignIn) {
+		t.Fatalf("events that are no prompts ask %v", others)
+	}
+	want = append(want, others...)
 	for _, lang := range []string{"en", "es"} {
 		t.Run(lang, func(t *testing.T) {
 			raw, err := schemas.FS.ReadFile("texts/" + lang + ".json")
@@ -75,6 +81,36 @@ func TestPushTexts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// askedByOthers returns what events that are no prompts can ask of a member.
+func askedByOthers(t *testing.T) []events.Action {
+	t.Helper()
+	var all []events.Action
+	for _, kind := range events.Types() {
+		switch kind.Kind() {
+		case "prompt", "agenda": // an agenda repeats prompts
+			continue
+		}
+		raw, err := schemas.FS.ReadFile(kind.SchemaFile())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var schema struct {
+			Properties struct {
+				Action struct{ Enum []events.Action }
+			}
+		}
+		if err := json.Unmarshal(raw, &schema); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range schema.Properties.Action.Enum {
+			if a != events.ActNone && !slices.Contains(all, a) {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
 }
 
 // unfit says why a text should not stand on a locked screen for all to read.
