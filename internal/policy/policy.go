@@ -43,12 +43,19 @@ func Fast() Settings {
 	s := Defaults()
 	s.Rules = poller.FastRules()
 	s.Policy.Grace, s.Policy.Group = 5*time.Second, 300*time.Millisecond
-	s.Judge.StormWindow = s.shortestConfirm() / 2
+	_, window := s.shortestConfirm()
+	s.Judge.StormWindow = window / 2
 	return s
 }
 
-func (s Settings) shortestConfirm() time.Duration {
-	return slices.Min(slices.Collect(maps.Values(s.Rules.Confirm)))
+// shortestConfirm is the least time that a break must stand, and of which status.
+func (s Settings) shortestConfirm() (status events.Status, window time.Duration) {
+	for _, st := range slices.Sorted(maps.Keys(s.Rules.Confirm)) {
+		if w := s.Rules.Confirm[st]; status == "" || w < window {
+			status, window = st, w
+		}
+	}
+	return status, window
 }
 
 // Validate says what is wrong with s, alone and together. Each error begins
@@ -60,13 +67,74 @@ func (s Settings) Validate() error {
 	if err := s.Policy.Validate(); err != nil {
 		return err
 	}
+	if err := s.together(); err != nil {
+		return err
+	}
+	_, window := s.shortestConfirm()
+	return s.Judge.Validate(window)
+}
+
+// together finds what contradicts itself, or says something that can never
+// come about.
+func (s Settings) together() error {
+	expiry := Duration(s.Policy.Expiry)
 	var due time.Duration
 	for i, wait := range s.Policy.Reminders {
 		if due += wait; due >= s.Policy.Expiry {
-			return fmt.Errorf("reminders[%d]: due %s after the opening, when the prompt has expired (expiry %s)", i, due, s.Policy.Expiry)
+			return fmt.Errorf("reminders[%d]: due %s after the opening, when the prompt has expired (expiry %s)", i, Duration(due), expiry)
 		}
 	}
-	return s.Judge.Validate(s.shortestConfirm())
+	switch p := s.Policy; {
+	case p.SnoozeMost > p.Expiry:
+		return fmt.Errorf("snoozeMost: %s, want at most the expiry, %s: of a prompt that has expired nobody is reminded", Duration(p.SnoozeMost), expiry)
+	case p.HoldOpen >= p.Expiry:
+		return fmt.Errorf("resolveHoldOpen: %s, want less than the expiry, %s: a prompt would expire while it waits to be resolved", Duration(p.HoldOpen), expiry)
+	}
+	if i := doubled(s.Policy.DirectAuto); i >= 0 {
+		return fmt.Errorf("directAuto[%d]: %s stands there twice", i, s.Policy.DirectAuto[i])
+	}
+	if i := doubled(s.Rules.Lead); i >= 0 {
+		return fmt.Errorf("expiring.lead[%d]: %s stands there twice, and each lead is told once", i, Duration(s.Rules.Lead[i]))
+	}
+	for _, category := range slices.Sorted(maps.Keys(s.Policy.UnknownTypes)) {
+		if !slices.Contains(categories, category) {
+			return fmt.Errorf("unknownTypes.%s: b.well has no such category; want BASIC, OAUTH, IDENTITY, UNKNOWN for one we do not know, or \"\" for none", category)
+		}
+	}
+	return nil
+}
+
+// categories are b.well's, and what stands for another and for none.
+var categories = []string{"BASIC", "OAUTH", "IDENTITY", events.Unknown, ""}
+
+// doubled returns where something stands for the second time, -1 if nothing does.
+func doubled[T comparable](all []T) int {
+	for i, one := range all {
+		if slices.Contains(all[:i], one) {
+			return i
+		}
+	}
+	return -1
+}
+
+// other returns the key that an error about a key may be about as well: the file
+// may have the one and not the other.
+func (s Settings) other(key string) string {
+	switch key, _, _ := strings.Cut(key, "["); key {
+	case "group", "reminders", "snoozeMost", "resolveHoldOpen":
+		return "expiry"
+	case "expiring.validity":
+		return "expiring.lead"
+	case "storm.window":
+		status, _ := s.shortestConfirm()
+		return "confirm." + string(status)
+	case "source.restored":
+		return "source.degraded"
+	case "observer.resumed":
+		return "observer.lost"
+	default:
+		return ""
+	}
 }
 
 // Load reads a file. What it leaves out is as in base. An error says the line,
@@ -88,38 +156,91 @@ func parse(body []byte, base Settings) (Settings, error) {
 	if err := strictyaml.Decode(bytes.NewReader(body), &f); err != nil {
 		return base, err
 	}
+	doc := root(body)
+	if err := said(doc, ""); err != nil {
+		return base, err
+	}
+	if quiet := child(doc, "quiet"); quiet != nil && (child(quiet, "from") == nil) != (child(quiet, "to") == nil) {
+		return base, fmt.Errorf("line %d: quiet: want both from and to, or neither: the other would be midnight", quiet.Line)
+	}
 	s, err := f.settings()
 	if err == nil {
 		err = s.Validate()
 	}
 	if err != nil {
-		return base, at(body, err)
+		return base, at(doc, err, s)
 	}
 	return s, nil
 }
 
-// at says on which line the key stands that an error is about.
-func at(body []byte, err error) error {
+// root returns the file's table, nil if it is none.
+func root(body []byte) *yaml.Node {
 	var doc yaml.Node
 	if yaml.Unmarshal(body, &doc) != nil || len(doc.Content) != 1 {
-		return err
+		return nil
 	}
-	key, _, _ := strings.Cut(err.Error(), ":")
-	line, n := 0, doc.Content[0]
-	for word := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
-		if n = child(n, word); n == nil {
-			break
+	return doc.Content[0]
+}
+
+// said refuses keys without a value. They would count as left out, which is
+// hardly what was meant.
+func said(n *yaml.Node, key string) error {
+	if n == nil {
+		return nil
+	}
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return fmt.Errorf("line %d: %s: it has no value; leave the key out, and it has its default", n.Line, key)
+	}
+	for i, inner := range n.Content {
+		below := key
+		switch {
+		case n.Kind == yaml.MappingNode && i%2 == 0:
+			continue // a key
+		case n.Kind == yaml.MappingNode:
+			below = strings.TrimPrefix(key+"."+n.Content[i-1].Value, ".")
+		case n.Kind == yaml.SequenceNode:
+			below = fmt.Sprintf("%s[%d]", key, i)
 		}
-		line = n.Line
+		if err := said(inner, below); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// at says on which line the key stands that an error is about, or the key that
+// it is at odds with.
+func at(doc *yaml.Node, err error, s Settings) error {
+	key, _, _ := strings.Cut(err.Error(), ":")
+	line, whole := lineOf(doc, key)
+	if !whole {
+		if other, ok := lineOf(doc, s.other(key)); ok {
+			line = other
+		}
 	}
 	if line == 0 {
-		return err // the file leaves it out: it is at odds with what the file says elsewhere
+		return err // the file has neither
 	}
 	return fmt.Errorf("line %d: %w", line, err)
 }
 
+// lineOf returns where a key stands, or the last word of it that the file has,
+// and whether that is the whole key.
+func lineOf(n *yaml.Node, key string) (line int, whole bool) {
+	for word := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+		if n = child(n, word); n == nil {
+			return line, false
+		}
+		line = n.Line
+	}
+	return line, line > 0
+}
+
 // child returns what stands under a key or a number of n, nil if nothing does.
 func child(n *yaml.Node, word string) *yaml.Node {
+	if n == nil {
+		return nil
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -233,7 +354,7 @@ func (d Duration) String() string {
 // MarshalYAML implements yaml.Marshaler.
 func (d Duration) MarshalYAML() (any, error) { return d.String(), nil }
 
-// A clock is a time of the day, as 22:00; empty for none.
+// A clock is a time of the day, as 22:00.
 type clock string
 
 // MarshalYAML implements yaml.Marshaler: without quotes there are readers that
@@ -243,9 +364,6 @@ func (c clock) MarshalYAML() (any, error) {
 }
 
 func (c clock) sinceMidnight(key string) (time.Duration, error) {
-	if c == "" {
-		return 0, nil
-	}
 	at, err := time.Parse("15:04", string(c))
 	if err != nil {
 		return 0, fmt.Errorf("%s: %.40q, want a time of the day like 22:00", key, string(c))

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/schemas"
 )
 
 func written(t testing.TB, s Settings) string {
@@ -45,7 +47,7 @@ confirm: {EXPIRED: 1h}
 statuses:
   DISCONNECTED: {notify: true}
 reminders: []
-unknownTypes: {HAPI: oauth}
+unknownTypes: {OAUTH: oauth}
 directAuto: [EXPIRED]
 quiet: {from: "22:00", to: "07:30", zone: Europe/Berlin}
 expiring: {lead: [14d, 2d], validity: {some-source: 90d}}
@@ -60,7 +62,7 @@ storm: {members: 500}
 	rule.Notify = true
 	want.Policy.Statuses[events.Disconnected] = rule
 	want.Policy.Reminders = nil
-	want.Policy.UnknownTypes = map[string]events.Action{"HAPI": events.ActOAuth}
+	want.Policy.UnknownTypes = map[string]events.Action{"OAUTH": events.ActOAuth}
 	want.Policy.DirectAuto = []events.Status{events.Expired}
 	want.Policy.Quiet.From, want.Policy.Quiet.To = 22*time.Hour, 7*time.Hour+30*time.Minute
 	want.Rules.Lead, want.Rules.Validity = []time.Duration{14 * day, 2 * day}, map[string]time.Duration{"some-source": 90 * day}
@@ -83,7 +85,7 @@ func TestThereAndBack(t *testing.T) {
 		for status := range s.Rules.Confirm {
 			s.Rules.Confirm[status] = 6*time.Minute + span("confirm")
 		}
-		s.Rules.Settle, s.Policy.Grace, s.Policy.SnoozeMost = span("settle"), span("grace"), span("snooze")
+		s.Rules.Settle, s.Policy.Grace, s.Policy.SnoozeMost = span("settle"), span("grace"), min(span("snooze"), s.Policy.Expiry)
 		s.Policy.Quiet.From = time.Duration(rapid.IntRange(0, 1439).Draw(t, "from")) * time.Minute
 		s.Policy.MaxPushesPerWeek = rapid.IntRange(0, 20).Draw(t, "pushes")
 		var b bytes.Buffer
@@ -113,28 +115,47 @@ func TestBadFiles(t *testing.T) {
 		{"flapHoldOpen: -1m\n", "line 1: flapHoldOpen"},
 		{"vanishAfter: 0\n", "line 1: vanishAfter"},
 		{"expiring:\n  lead: [7d, -1h]\n", "line 2: expiring.lead"},
+		{"storm: {window: 10m}\n", "line 1: storm.window: 10m0s, want more than 0 and less"},
+		{"observer:\n  polls: 30\n  lost: 0.05\n", "line 3: observer.resumed: 0.1, want less"},
 		{"expiring: {validity: {a: 3d}}\n", "line 1: expiring.validity: 72h0m0s, want more than the longest lead"},
 		{"grace: -1h\n", "line 1: grace: -1h0m0s, want 0 or more"},
 		{"group: 31d\n", "line 1: group: 744h0m0s, want less than the expiry"},
 		{"statuses:\n  EXPIRED:\n    urgency: loud\n", `line 3: statuses.EXPIRED.urgency: "loud", want required or optional`},
 		{"reminders:\n  - 1d\n  - 0s\n", "line 3: reminders[1]: 0s, want more than 0"},
-		{"reminders: [1d, 3d]\nexpiry: 2d\n", "line 1: reminders[1]: due 96h0m0s after the opening, when the prompt has expired"},
+		{"reminders: [1d, 3d]\nexpiry: 2d\n", "line 1: reminders[1]: due 4d after the opening, when the prompt has expired (expiry 2d)"},
 		{"maxPushesPerWeek: -1\n", "line 1: maxPushesPerWeek: -1"},
 		{"expiry: 0s\n", "line 1: expiry: 0s, want more than 0"},
-		{"expiry: 5d\n", "reminders[2]: due"}, // at odds with a default
+		{"grace: 1h\nexpiry: 5d\n", "line 2: reminders[2]: due 11d"}, // at odds with a default
+		{"reminders: [1d]\nexpiry: 10d\n", "line 2: snoozeMost: 14d, want at most the expiry, 10d"},
+		{"grace: 1h\nsnoozeMost: 31d\n", "line 2: snoozeMost: 31d, want at most the expiry, 30d"},
+		{"reminders: []\nsnoozeMost: 0s\nexpiry: 1m\n", "line 3: group: 2m0s, want less than the expiry"},
+		{"resolveHoldOpen: 30d\n", "line 1: resolveHoldOpen: 30d, want less than the expiry, 30d"},
 		{"snoozeMost: -1s\n", "line 1: snoozeMost"},
 		{"resolveHoldOpen: -1s\n", "line 1: resolveHoldOpen"},
 		{"unknownTypes:\n  HAPI: wait\n", `line 2: unknownTypes.HAPI: "wait" is nothing a member can do`},
 		{"directAuto:\n- EXPIRED\n- DELETED\n", `line 3: directAuto[1]: "DELETED" is no status to activate in`},
-		{"quiet: {from: 25:00}\n", "line 1: quiet.from"},
-		{"quiet: {to: evening}\n", "line 1: quiet.to"},
+		{"directAuto: [EXPIRE]\n", `line 1: directAuto[0]: "EXPIRE" is no status`},
+		{"directAuto: [CONNECTED]\n", `line 1: directAuto[0]: "CONNECTED" is no status`},
+		{"directAuto:\n- EXPIRED\n- ERROR\n- EXPIRED\n", "line 4: directAuto[2]: EXPIRED stands there twice"},
+		{"expiring:\n  lead:\n  - 7d\n  - 168h\n", "line 4: expiring.lead[1]: 7d stands there twice"},
+		{"unknownTypes: {HAPI: oauth}\n", "line 1: unknownTypes.HAPI: b.well has no such category; want BASIC, OAUTH, IDENTITY"},
+		{"unknownTypes: {oauth: oauth}\n", "line 1: unknownTypes.oauth: b.well has no such category"},
+		{"grace: 1h\nquiet: {from: \"22:00\"}\n", "line 2: quiet: want both from and to"},
+		{"quiet:\n  to: \"07:00\"\n  zone: Europe/Berlin\n", "line 2: quiet: want both from and to"},
+		{"quiet:\n  from: \"22:00\"\n  to:\n", "line 3: quiet.to: it has no value"},
+		{"quiet: {from: \"\", to: \"07:00\"}\n", "line 1: quiet.from"},
+		{"grace:\nexpiry: 20d\n", "line 1: grace: it has no value; leave the key out"},
+		{"reminders:\n- 1d\n-\n", "line 3: reminders[1]: it has no value"},
+		{"unknownTypes: ~\n", "line 1: unknownTypes: it has no value"},
+		{"quiet: {from: 25:00, to: 07:00}\n", "line 1: quiet.from"},
+		{"quiet: {from: 22:00, to: evening}\n", "line 1: quiet.to"},
 		{"quiet:\n  zone: Mars/Base\n", "line 2: quiet.zone"},
 		{"storm:\n  members: 0\n", "line 2: storm.members: 0, want at least 1"},
 		{"storm: {share: 2}\n", "line 1: storm.share: 2, want a share"},
-		{"confirm: {EXPIRED: 4m}\n", "storm.window: 5m0s, want more than 0 and less than the shortest confirmation, 4m"},
+		{"confirm:\n  DELETED: 1h\n  EXPIRED: 4m\n", "line 3: storm.window: 5m0s, want more than 0 and less than the shortest confirmation, 4m"},
 		{"storm: {window: 11m}\n", "line 1: storm.window: 11m0s"},
 		{"source: {members: -1}\n", "line 1: source.members"},
-		{"source: {degraded: 0.1}\n", "source.restored: 0.2, want less than where it is degraded, 0.1"},
+		{"source: {degraded: 0.1}\n", "line 1: source.restored: 0.2, want less than where it is degraded, 0.1"},
 		{"observer: {polls: 0}\n", "line 1: observer.polls"},
 		{"observer: {resumed: 0.9}\n", "line 1: observer.resumed"},
 	} {
@@ -149,6 +170,38 @@ func TestBadFiles(t *testing.T) {
 	}
 	if _, err := Load("nowhere.yaml", Defaults()); err == nil {
 		t.Error("a file that is not there")
+	}
+}
+
+// The categories are those of the contract: who maps another maps nothing.
+func TestCategoriesAreThoseOfTheContract(t *testing.T) {
+	raw, err := schemas.FS.ReadFile(events.ConnectionChanged.SchemaFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Defs struct {
+			State struct {
+				Properties struct {
+					Category struct{ Examples []string }
+				}
+			}
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		t.Fatal(err)
+	}
+	words := schema.Defs.State.Properties.Category.Examples
+	if len(words) < 4 {
+		t.Fatalf("the schema has %q", words)
+	}
+	s := Defaults()
+	s.Policy.UnknownTypes = map[string]events.Action{}
+	for _, word := range append(words, "") {
+		s.Policy.UnknownTypes[word] = events.ActOAuth
+	}
+	if err := s.Validate(); err != nil || len(categories) != len(words)+1 {
+		t.Errorf("%q, the schema has %q: %v", categories, words, err)
 	}
 }
 
