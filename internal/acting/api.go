@@ -91,15 +91,11 @@ func (b Bearers) opens(header string) bool {
 
 // API serves /v1/: POST /v1/prompts/{id}/start, with the member's id in the
 // body, and POST /v1/members/{id}/poll. poll asks for a look at a member now.
+// Whoever shows no token is not told what else there is.
 func API(b Bearers, starter Starter, poll func(ctx context.Context, memberID string) error) http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) (any, error)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if !b.opens(r.Header.Get("Authorization")) {
-				w.Header().Set("WWW-Authenticate", "Bearer")
-				problem(r.Context(), w, unauthorized)
-				return
-			}
+	handle := func(path string, h func(http.ResponseWriter, *http.Request) (any, error)) {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), actFor)
 			defer cancel()
 			body, err := h(w, r.WithContext(ctx))
@@ -111,8 +107,14 @@ func API(b Bearers, starter Starter, poll func(ctx context.Context, memberID str
 			w.Header().Set("Cache-Control", "no-store") // it may hold a URL
 			_ = json.NewEncoder(w).Encode(body)
 		})
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", http.MethodPost)
+			problem(r.Context(), w, wrongMethod)
+		})
 	}
-	handle("POST /v1/prompts/{id}/start", func(w http.ResponseWriter, r *http.Request) (any, error) {
+	// Without these two kinds the mux would answer by itself, in plain text.
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { problem(r.Context(), w, noSuchPath) })
+	handle("/v1/prompts/{id}/start", func(w http.ResponseWriter, r *http.Request) (any, error) {
 		var q struct {
 			MemberID string `json:"memberId"`
 		}
@@ -124,20 +126,30 @@ func API(b Bearers, starter Starter, poll func(ctx context.Context, memberID str
 		}
 		return starter.Start(r.Context(), reconnect.StartRequest{PromptID: r.PathValue("id"), MemberID: q.MemberID})
 	})
-	handle("POST /v1/members/{id}/poll", func(_ http.ResponseWriter, r *http.Request) (any, error) {
+	handle("/v1/members/{id}/poll", func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		id := r.PathValue("id")
 		if len(id) > maxMemberID {
 			return nil, reconnect.NotFound
 		}
 		return map[string]bool{"asked": true}, poll(r.Context(), id)
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !b.opens(r.Header.Get("Authorization")) {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			problem(r.Context(), w, unauthorized)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
-// tooLarge and unauthorized are refusals that only HTTP has.
+// These are refusals that only HTTP has. A path that does not exist is not
+// not_found: a prompt may be there all the same.
 const (
 	tooLarge     reconnect.Refusal = "too_large"
 	unauthorized reconnect.Refusal = "unauthorized"
+	noSuchPath   reconnect.Refusal = "no_such_path"
+	wrongMethod  reconnect.Refusal = "method_not_allowed"
 )
 
 // read decodes a body that is short and comes soon.
@@ -165,8 +177,10 @@ func statusOf(why reconnect.Refusal) int {
 		return http.StatusUnauthorized
 	case reconnect.ConsentEnded, reconnect.IdentityRequired:
 		return http.StatusForbidden
-	case reconnect.NotFound:
+	case reconnect.NotFound, noSuchPath:
 		return http.StatusNotFound
+	case wrongMethod:
+		return http.StatusMethodNotAllowed
 	case reconnect.StalePrompt:
 		return http.StatusConflict
 	case tooLarge:
@@ -207,6 +221,10 @@ func problem(ctx context.Context, w http.ResponseWriter, err error) {
 		message = "the bearer token is missing or not one of ours"
 	case tooLarge:
 		message = "the body is larger than anything this takes"
+	case noSuchPath:
+		message = "there is no such path; there are POST /v1/prompts/{id}/start and POST /v1/members/{id}/poll"
+	case wrongMethod:
+		message = "this path takes POST only"
 	case reconnect.TooMany:
 		w.Header().Set("Retry-After", "2")
 	default:

@@ -165,13 +165,60 @@ func TestBadBodies(t *testing.T) {
 	if len(d.asked) > 0 {
 		t.Errorf("started %+v", d.asked)
 	}
-	for _, r := range []*http.Request{
-		request("GET", "/v1/prompts/"+prompt+"/start", "Bearer "+bearer, ""),
-		request("PUT", "/v1/members/ann/poll", "Bearer "+bearer, ""),
+}
+
+// What there is no answer to is refused like everything else: nobody learns of
+// a path without a token, and programs can read why.
+func TestNoSuchPathAndMethod(t *testing.T) {
+	d := &doer{}
+	h := api(t, d, func(context.Context, string) error { t.Error("polled"); return nil })
+	start, poll := "/v1/prompts/"+prompt+"/start", "/v1/members/ann/poll"
+	for _, c := range []struct {
+		method, path string
+		status       int
+		why          string
+	}{
+		{"GET", start, 405, "method_not_allowed"},
+		{"HEAD", start, 405, "method_not_allowed"},
+		{"DELETE", start, 405, "method_not_allowed"},
+		{"PUT", poll, 405, "method_not_allowed"},
+		{"OPTIONS", poll, 405, "method_not_allowed"},
+		{"POST", "/v1/", 404, "no_such_path"},
+		{"GET", "/v1/", 404, "no_such_path"},
+		{"POST", "/v1/prompts", 404, "no_such_path"},
+		{"POST", "/v1/prompts/" + prompt, 404, "no_such_path"},
+		{"POST", start + "/more", 404, "no_such_path"},
+		{"POST", "/v1/members/ann/poll/", 404, "no_such_path"},
+		{"GET", "/v1/members/ann", 404, "no_such_path"},
 	} {
-		if answer, _ := over(t, h, r); answer.Code != 405 {
-			t.Errorf("%s: %d", r.Method, answer.Code)
+		for token, status := range map[string]int{"": 401, "Bearer " + bearer[1:]: 401, "Bearer " + bearer: c.status} {
+			why, allow := "unauthorized", ""
+			if status != 401 {
+				why = c.why
+			}
+			if status == 405 {
+				allow = "POST"
+			}
+			answer, log := over(t, h, request(c.method, c.path, token, ""))
+			var body struct {
+				Status         int
+				Error, Message string
+			}
+			if err := json.Unmarshal(answer.Body.Bytes(), &body); err != nil {
+				t.Fatalf("%s %s: %v: %s", c.method, c.path, err, answer.Body)
+			}
+			if answer.Code != status || body.Status != status || body.Error != why || body.Message == "" ||
+				answer.Header().Get("Content-Type") != "application/problem+json" || answer.Header().Get("Cache-Control") != "no-store" ||
+				answer.Header().Get("Allow") != allow || (answer.Header().Get("WWW-Authenticate") != "") != (status == 401) {
+				t.Errorf("%s %s: %d %v %s, want %d %s", c.method, c.path, answer.Code, answer.Header(), answer.Body, status, why)
+			}
+			if !strings.Contains(log, `"why":"`+why+`"`) || strings.Contains(log, "ann") || strings.Contains(log, prompt) {
+				t.Errorf("log %s", log)
+			}
 		}
+	}
+	if len(d.asked) > 0 {
+		t.Errorf("started %+v", d.asked)
 	}
 }
 
