@@ -18,20 +18,23 @@ import (
 
 // Rules say from when on something concerns everybody. Shares are from 0 to 1.
 type Rules struct {
-	// SourceMembers is how many members a source must have before it is judged.
-	// Default 50: the share of a handful says nothing.
+	// SourceMembers is how many members a source must have before it is judged,
+	// and half of it how many it must keep to stay degraded. Default 50: the
+	// share of a handful says nothing. Members count who are seen and whose
+	// connection there is alive.
 	SourceMembers int
 	// SourceDegraded is from which share of failing members on a source is
 	// degraded, SourceRestored at which it is no longer. Defaults 0.5 and 0.2:
 	// apart, so that a source on the edge does not come and go.
 	SourceDegraded, SourceRestored float64
 
-	// StormMembers and StormShare are how many members, and which share of all,
-	// must break within StormWindow to be a storm. Defaults 100 and 0.02. The
-	// window, 5 min, must be shorter than any confirmation: prompts are held
-	// before the first could open. Healthy members are asked once an hour, so
-	// within the window not a tenth of all are looked at: 0.02 of all is a
-	// quarter of those.
+	// StormMembers and StormShare are how many members, and which share of those
+	// who could break, must break within StormWindow to be a storm. Defaults 100
+	// and 0.02. The window, 5 min, must be shorter than any confirmation: prompts
+	// are held before the first could open. Healthy members are asked once an
+	// hour, so within the window not a tenth of them are looked at: 0.02 is a
+	// quarter of those. Who is not seen, or has nothing that works, cannot break:
+	// counted in, they would in time put the share out of reach.
 	StormMembers int
 	StormShare   float64
 	StormWindow  time.Duration
@@ -103,6 +106,7 @@ type tally struct {
 // counted is what counts of one member.
 type counted struct {
 	at    []stay
+	works bool      // something is connected, and we see the member
 	broke time.Time // the latest break, by our clock; zero for none that we saw
 }
 
@@ -141,6 +145,13 @@ func (t *tally) see(m events.MemberToken, head *events.Member, keys events.Token
 		if !c.FirstSight && c.BrokenSince.After(now.broke) {
 			now.broke = c.BrokenSince
 		}
+		if head.Observation.Blind() {
+			continue // how it stands we do not know; how it stood says nothing of today
+		}
+		now.works = now.works || c.State.Status == events.Connected
+		if cutOff(c.State.Status) {
+			continue
+		}
 		s := t.source(keys.Source(c.ConnectionID))
 		failing := failing(c.State)
 		// One member is one vote at a source, whatever the number of rows.
@@ -156,8 +167,13 @@ func (t *tally) see(m events.MemberToken, head *events.Member, keys events.Token
 	t.members[m] = now
 }
 
-// failing reports whether a connection's state speaks against its source, and
-// not of something the member or their grant did.
+// cutOff reports whether a connection ended with the member's grant. It can
+// neither work nor fail any more, and a sync that failed for want of a grant
+// does not speak against the source.
+func cutOff(s events.Status) bool { return s.Broken() && s != events.Failing }
+
+// failing reports whether the state of a connection that is alive speaks against
+// its source.
 func failing(s events.ConnectionState) bool {
 	return s.Status == events.Failing || s.SyncStatus == "ERROR"
 }
@@ -206,19 +222,26 @@ func (t *tally) judge(r Rules, was standing, polls, failed int, now time.Time) [
 			tell(events.SourceDegraded, string(token), &events.Source{Reason: "members_failing", Members: s.members, Share: share})
 		case degraded && share <= r.SourceRestored:
 			tell(events.SourceRestored, string(token), &events.Source{Reason: "recovered", Members: s.members, Share: share})
+		case degraded && 2*s.members < r.SourceMembers:
+			// What is left says too little to hold it back for ever.
+			tell(events.SourceRestored, string(token), &events.Source{Reason: "too_few", Members: s.members, Share: share})
 		}
 	}
 	since := now.Add(-r.StormWindow)
 	if was.released.After(since) {
 		since = was.released
 	}
-	broke := 0
+	broke, able := 0, 0
 	for _, m := range t.members {
-		if m.broke.After(since) {
+		just := m.broke.After(since)
+		if just {
 			broke++
 		}
+		if just || m.works {
+			able++
+		}
 	}
-	if !was.storm && broke >= r.StormMembers && float64(broke) >= r.StormShare*float64(len(t.members)) {
+	if !was.storm && broke >= r.StormMembers && float64(broke) >= r.StormShare*float64(able) {
 		tell(events.StormHeld, "", &events.Storm{Reason: "many_at_once", Changed: broke, Members: len(t.members)})
 	}
 	share := 0.0

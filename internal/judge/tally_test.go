@@ -87,6 +87,85 @@ func TestJudgements(t *testing.T) {
 	}
 }
 
+// Who is not seen says nothing of a source, and neither does whose grant has
+// ended; who cannot break does not make a storm smaller.
+func TestWhoCounts(t *testing.T) {
+	clinic, n := keys(t).Source("clinic"), 0
+	long, just := t0.Add(-24*time.Hour), t0.Add(-time.Minute)
+	some := func(tl *tally, count int, status events.Status, change func(*events.Member)) {
+		for range count {
+			n++
+			m := &events.Member{Connections: []events.MemberConnection{{ConnectionID: "clinic", State: events.ConnectionState{Status: status}}}}
+			if status.Broken() {
+				m.Connections[0].BrokenSince = long
+			}
+			if change != nil {
+				change(m)
+			}
+			tl.see(events.MemberToken(fmt.Sprint("m", n)), m, keys(t))
+		}
+	}
+	unseen := func(m *events.Member) { m.Observation.LostSince = long }
+	broken := func(m *events.Member) { m.Connections[0].BrokenSince = just }
+	unsynced := func(m *events.Member) { m.Connections[0].State.SyncStatus = "ERROR" }
+	degraded := standing{degraded: map[events.SourceToken]bool{clinic: true}}
+	for name, tt := range map[string]struct {
+		fill func(*tally)
+		was  standing
+		want string
+	}{
+		"who disconnected is not there any more": {func(tl *tally) {
+			some(tl, 25, events.Failing, nil)
+			some(tl, 25, events.Connected, nil)
+			some(tl, 20, events.Disconnected, nil)
+			some(tl, 20, events.Deleted, nil)
+			some(tl, 20, events.Expired, nil)
+			some(tl, 20, events.AccessIsOver, nil)
+		}, standing{}, "source.degraded"},
+		"a login that expired fails to sync, and that is not the source": {func(tl *tally) {
+			some(tl, 60, events.Expired, unsynced)
+			some(tl, 50, events.Connected, nil)
+		}, standing{}, ""},
+		"and does not keep it degraded": {func(tl *tally) {
+			some(tl, 60, events.Expired, unsynced)
+			some(tl, 50, events.Connected, nil)
+		}, degraded, "source.restored"},
+		"a sync that fails though the login holds is": {func(tl *tally) {
+			some(tl, 25, events.Connected, unsynced)
+			some(tl, 25, events.Connected, nil)
+		}, standing{}, "source.degraded"},
+		"who is not seen fails no longer": {func(tl *tally) {
+			some(tl, 40, events.Failing, unseen)
+			some(tl, 40, events.Connected, nil)
+		}, degraded, "source.restored"},
+		"who is not seen works no longer": {func(tl *tally) {
+			some(tl, 50, events.Failing, nil)
+			some(tl, 60, events.Connected, unseen)
+		}, standing{}, "source.degraded"},
+		"half of enough still say something": {func(tl *tally) { some(tl, 25, events.Failing, nil) }, degraded, ""},
+		"fewer do not":                       {func(tl *tally) { some(tl, 24, events.Failing, nil) }, degraded, "source.restored"},
+		"a storm among few who could break": {func(tl *tally) {
+			some(tl, 100, events.Expired, broken)
+			some(tl, 4900, events.Connected, nil)
+			some(tl, 3000, events.Connected, unseen)
+			some(tl, 3000, events.Expired, nil)
+		}, standing{}, "storm.held"},
+		"no storm among more who could": {func(tl *tally) {
+			some(tl, 100, events.Expired, broken)
+			some(tl, 4901, events.Connected, nil)
+		}, standing{}, ""},
+		"who broke and was lost from sight broke": {func(tl *tally) {
+			some(tl, 100, events.Expired, func(m *events.Member) { broken(m); unseen(m) })
+		}, standing{}, "storm.held"},
+	} {
+		tl := newTally()
+		tt.fill(tl)
+		if got := told(tl.judge(DefaultRules(), tt.was, 0, 0, t0)); got != tt.want {
+			t.Errorf("%s: told %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 // Whatever was seen before, a member counts as the last head says.
 func TestTallyForgetsWhatIsNoLongerSo(t *testing.T) {
 	tl, clinic := crowd(t, 60, 60, events.Failing, t0), keys(t).Source("clinic")

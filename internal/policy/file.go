@@ -47,11 +47,11 @@ type file struct {
 
 	Storm struct {
 		Members int      `yaml:"members" why:"fewer prompts too many are a nuisance, not a disaster; of fewer than about 1260 members, asked once an hour, so many are not even looked at within the window: set it to a fiftieth of a small fleet"`
-		Share   float64  `yaml:"share" why:"of all members; healthy ones are asked once an hour, so this is a quarter of those seen within the window"`
+		Share   float64  `yaml:"share" why:"of the members who could break, since something of theirs works and they are seen; they are asked once an hour, so this is a quarter of those looked at within the window"`
 		Window  Duration `yaml:"window" why:"shorter than any confirmation: prompts are held before the first could open"`
 	} `yaml:"storm"`
 	Source struct {
-		Members  int     `yaml:"members" why:"the share of a handful of members says nothing about a source"`
+		Members  int     `yaml:"members" why:"the share of a handful of members says nothing about a source; members count whose connection there is alive and who are seen, and below half of this a degraded source is let go"`
 		Degraded float64 `yaml:"degraded" why:"half of a source's members at ERROR is not the members' doing; prompts wait"`
 		Restored float64 `yaml:"restored" why:"well below, so that a source on the edge does not come and go"`
 	} `yaml:"source"`
