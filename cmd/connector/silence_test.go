@@ -2,11 +2,14 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/smartconnect/connector/internal/events"
@@ -240,4 +243,31 @@ func TestMetricsShowWhatHolds(t *testing.T) {
 	_, err = w.log.Judge(t.Context(), storm, events.Event{Type: events.StormReleased, Data: &events.Storm{}}, now)
 	w.must(err)
 	w.until("the storm is released", shows(0, 0, 0, 2))
+}
+
+// A broker that is gone is no fault of the lines: those that follow are not
+// tried one by one, and what was added before stays and is said.
+func TestImportStopsWhereItCannotGoOn(t *testing.T) {
+	const line = `{"scope":{"reason":"error"},"until":"2999-01-01T00:00:00Z","by":"ann","reason":"maintenance"}` + "\n"
+	gone := errors.New("nobody answers")
+	for _, c := range []struct {
+		name string
+		in   io.Reader
+		fail int // of calls
+	}{
+		{"the broker is gone", strings.NewReader("\n" + line + line + line), 2},
+		{"the file ends in an error", io.MultiReader(strings.NewReader("\n"+line), iotest.ErrReader(gone)), 9},
+	} {
+		var said strings.Builder
+		calls := 0
+		added, refused, err := importSilences(c.in, &said, func(silenceLine) error {
+			if calls++; calls == c.fail {
+				return gone
+			}
+			return nil
+		})
+		if added != 1 || refused != 0 || !errors.Is(err, gone) || !strings.Contains(err.Error(), "line 3") || said.Len() > 0 || calls > 2 {
+			t.Errorf("%s: added %d, refused %d, %v, %d calls, said %q", c.name, added, refused, err, calls, said.String())
+		}
+	}
 }
