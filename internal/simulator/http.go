@@ -254,19 +254,26 @@ func (s *Simulator) control(mux *http.ServeMux) {
 	})
 	mux.HandleFunc("POST /sim/members", func(w http.ResponseWriter, r *http.Request) {
 		var q struct {
-			Count       int    `json:"count"`
-			ID          string `json:"id"`
-			Connections []Row  `json:"connections"`
+			NewMember
+
+			Count int `json:"count"`
 		}
 		switch err := read(w, r, &q); {
 		case err != nil:
 			complain(w, err)
-		case q.ID != "":
-			done(w, s.AddMember(q.ID, q.Connections))
+		case q.Count == 0 && q.ID != "":
+			done(w, s.AddMember(q.NewMember))
+		case q.ID != "" || q.Connections != nil:
+			complain(w, errors.New("simulator: want an id and connections, or a count, not both"))
 		case q.Count <= 0 || q.Count > 100_000:
 			complain(w, errors.New("simulator: want an id, or a count from 1 to 100000"))
 		default:
-			answer(w, http.StatusOK, map[string]any{"ids": s.AddMembers(q.Count)})
+			ids, err := s.AddMembers(q.Count, q.NewMember)
+			if err != nil {
+				complain(w, err)
+				return
+			}
+			answer(w, http.StatusOK, map[string]any{"ids": ids})
 		}
 	})
 	const connection = "/sim/members/{id}/connections/{connection}"
@@ -296,6 +303,7 @@ func (s *Simulator) control(mux *http.ServeMux) {
 	) error {
 		return s.SetTask(id, q.Status)
 	})
+	put(mux, "PUT /sim/members/{id}/identity", s.SetIdentity)
 	put(mux, "PUT /sim/members/{id}/token", s.SetToken)
 	put(mux, "PUT /sim/faults", func(_ string, f Faults) error { return s.SetFaults(f) })
 	mux.HandleFunc("GET /sim/calls", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.Calls()) })

@@ -338,10 +338,11 @@ func (c *call) careTeams(args map[string]any) (any, *fault) {
 }
 
 func (c *call) verification(map[string]any) (any, *fault) {
-	if c.member.verified {
-		return map[string]any{"status": "validated"}, nil
+	var errorCode any
+	if code := c.member.identity.ErrorCode; code != "" {
+		errorCode = code
 	}
-	return map[string]any{"status": "attested"}, nil
+	return map[string]any{"status": c.member.identity.Status, "errorCode": errorCode}, nil
 }
 
 func (c *call) dataSource(args map[string]any) (any, *fault) {
@@ -414,25 +415,17 @@ func (c *call) change(args map[string]any, pick func(Row) bool, status, sync str
 // activate accepts EXPIRED and DISCONNECTED; it refuses a deleted connection,
 // revoked consent, and a member whose identity is not proven.
 func (c *call) activate(args map[string]any) (any, *fault) {
-	if !c.member.verified || c.member.provision() == "deny" {
+	if c.member.identity.Status != validated || c.member.provision() == "deny" {
 		return nil, forbidden()
 	}
 	direct := func(r Row) bool {
 		return r.text("integrationType") == "DIRECT_IAS" && (r.text("status") == "EXPIRED" || r.text("status") == "DISCONNECTED")
 	}
-	answer, failed := c.change(args, direct, "CONNECTED", "RETRIEVED")
-	if failed == nil {
-		delete(c.member.byMember, args["connectionId"].(string))
-	}
-	return answer, failed
+	return c.change(args, direct, "CONNECTED", "RETRIEVED")
 }
 
 func (c *call) disconnect(args map[string]any) (any, *fault) {
-	answer, failed := c.change(args, func(r Row) bool { return r.text("status") != "DELETED" }, "DISCONNECTED", "")
-	if failed == nil {
-		c.member.byMember[args["connectionId"].(string)] = true
-	}
-	return answer, failed
+	return c.change(args, func(r Row) bool { return r.text("status") != "DELETED" }, "DISCONNECTED", "")
 }
 
 // remove deletes: the data goes a while later, and then b.well stops listing

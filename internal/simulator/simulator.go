@@ -7,6 +7,7 @@
 package simulator
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -71,8 +72,25 @@ type member struct {
 	idToken  string
 	refresh  string
 	expired  time.Time // access tokens issued until then are refused
-	verified bool
-	byMember map[string]bool // connections the member disconnected
+	identity Identity
+}
+
+// An Identity is how far a member's identity is proven: what verificationStatus
+// answers. Only "validated" is IAL2.
+type Identity struct {
+	Status    string `json:"status"`
+	ErrorCode string `json:"errorCode,omitempty"`
+
+	since time.Time
+}
+
+const validated = "validated"
+
+func (i Identity) validate() error {
+	if !slices.Contains([]string{"attested", validated, "in-process", "req-revalid", "val-fail", "reval-fail"}, i.Status) {
+		return errors.New("simulator: identity: want attested, validated, in-process, req-revalid, val-fail or reval-fail")
+	}
+	return nil
 }
 
 type change struct {
@@ -157,7 +175,7 @@ func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.00
 
 // add makes an empty member. The caller holds the lock.
 func (s *Simulator) add(id string) *member {
-	m := &member{id: id, verified: true, byMember: map[string]bool{}}
+	m := &member{id: id, identity: Identity{Status: validated, since: s.now()}}
 	m.idToken = s.jwt(id, 365*24*time.Hour, "id")
 	m.refresh = s.grant(id)
 	s.members[id] = m
@@ -169,7 +187,8 @@ func (s *Simulator) add(id string) *member {
 type MemberView struct {
 	ID              string           `json:"id"`
 	Connections     []Row            `json:"connections"`
-	Consent         string           `json:"consent"` // permit, deny, none
+	Consent         string           `json:"consent"`  // permit, deny, none
+	Identity        string           `json:"identity"` // as verificationStatus has it
 	Tasks           []map[string]any `json:"tasks"`
 	Recommendations []string         `json:"recommendations"`
 	IDToken         string           `json:"idToken"`
@@ -190,7 +209,7 @@ func (s *Simulator) Members() []MemberView {
 func (s *Simulator) view(m *member) MemberView {
 	s.advance(m)
 	v := MemberView{
-		ID: m.id, Connections: copies(m.rows), Consent: m.provision(), Tasks: []map[string]any{}, Recommendations: []string{},
+		ID: m.id, Connections: copies(m.rows), Consent: m.provision(), Identity: m.identity.Status, Tasks: []map[string]any{}, Recommendations: []string{},
 		IDToken: m.idToken, RefreshToken: m.refresh,
 	}
 	for _, t := range m.tasks {
@@ -217,27 +236,51 @@ func (m *member) open() []offer {
 	})
 }
 
-// AddMembers adds seeded members and returns their ids.
-func (s *Simulator) AddMembers(count int) []string {
+// A NewMember is one to add. Connections are fields of getMemberConnections;
+// those left out are those of a healthy PROA connection.
+type NewMember struct {
+	ID          string `json:"id"`
+	Connections []Row  `json:"connections"`
+	Identity    string `json:"identity"` // default validated
+}
+
+// AddMembers adds seeded members and returns their ids. Of n, only what is not
+// their ids and connections counts.
+func (s *Simulator) AddMembers(count int, n NewMember) ([]string, error) {
+	identity, err := n.identity(s.now())
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids := make([]string, 0, count)
 	for range count {
-		ids = append(ids, s.seed().id)
+		m := s.seed()
+		m.identity = identity
+		ids = append(ids, m.id)
 	}
-	return ids
+	return ids, nil
 }
 
-// AddMember adds a member with connections of one's own; fields that are left
-// out are those of a healthy PROA connection.
-func (s *Simulator) AddMember(id string, rows []Row) error {
+func (n NewMember) identity(now time.Time) (Identity, error) {
+	i := Identity{Status: cmp.Or(n.Identity, validated), since: now}
+	return i, i.validate()
+}
+
+// AddMember adds a member with connections of one's own.
+func (s *Simulator) AddMember(n NewMember) error {
+	identity, err := n.identity(s.now())
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id == "" || s.members[id] != nil {
+	if n.ID == "" || s.members[n.ID] != nil {
 		return fmt.Errorf("simulator: add member: the id is empty or taken")
 	}
-	m := s.add(id)
-	for _, fields := range rows {
+	m := s.add(n.ID)
+	m.identity = identity
+	for _, fields := range n.Connections {
 		if fields.text("id") == "" {
 			return errors.New("simulator: add member: a connection has no id")
 		}
@@ -248,6 +291,18 @@ func (s *Simulator) AddMember(id string, rows []Row) error {
 	s.consent(m, "PERMIT")
 	s.task(m, "completed")
 	return nil
+}
+
+// SetIdentity sets how far the member's identity is proven.
+func (s *Simulator) SetIdentity(memberID string, i Identity) error {
+	if err := i.validate(); err != nil {
+		return err
+	}
+	return s.with(memberID, func(m *member) error {
+		i.since = s.now()
+		m.identity = i
+		return nil
+	})
 }
 
 // with calls f with a member under the lock, and remembers the rows as they
@@ -340,17 +395,16 @@ func (s *Simulator) login(m *member, connectionID string) error {
 		if r.text("status") == "ACCESS_ENDED" || r.text("integrationType") == "DIRECT_IAS" && len(rows) > 1 {
 			continue
 		}
-		s.connect(m, r)
+		s.connect(r)
 	}
 	return nil
 }
 
-func (s *Simulator) connect(m *member, r Row) {
+func (s *Simulator) connect(r Row) {
 	if r.text("status") != "CONNECTED" {
 		r["statusUpdated"] = zoneless(s.now())
 	}
 	r["status"], r["syncStatus"], r["syncErrors"] = "CONNECTED", "RETRIEVED", nil
-	delete(m.byMember, r.text("id"))
 }
 
 // SetConsent gives or revokes the member's IAS consent, with what b.well makes

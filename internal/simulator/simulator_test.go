@@ -253,7 +253,7 @@ func TestFaults(t *testing.T) {
 
 func TestAnyValueCanBeSet(t *testing.T) {
 	c := serve(t, 0)
-	if err := c.sim.AddMember("ann", nil); err != nil {
+	if err := c.sim.AddMember(NewMember{ID: "ann"}); err != nil {
 		t.Fatal(err)
 	}
 	c.do("PUT", "/sim/members/ann/connections/x-1", `{"status":"SLEEPY","category":null,"integrationType":null}`)
@@ -263,6 +263,61 @@ func TestAnyValueCanBeSet(t *testing.T) {
 	}
 	if status, _ := c.do("PUT", "/sim/members/bob/connections/x-1", `{}`); status != 404 {
 		t.Error(status)
+	}
+}
+
+// A member without IAL2 can be made and shown, is refused an activation, and
+// verificationStatus says why.
+func TestIdentity(t *testing.T) {
+	c := serve(t, 0)
+	const direct = `"connections":[{"id":"lab-1_x","integrationType":"DIRECT_IAS","status":"EXPIRED"}]`
+	for _, body := range []string{`{"id":"ann","identity":"attested",` + direct + `}`, `{"id":"bob",` + direct + `}`} {
+		if status, answer := c.do("POST", "/sim/members", body); status != 200 {
+			t.Fatal(status, answer)
+		}
+	}
+	all := c.sim.Members()
+	ann, _ := c.access(all[0])
+	bob, _ := c.access(all[1])
+	identity := func(member, body string, want int) {
+		t.Helper()
+		if status, answer := c.do("PUT", "/sim/members/"+member+"/identity", body); status != want {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	const activate, verification = `mutation{activateDirectConnection(connectionId:"lab-1_x"){status}}`, `{verificationStatus{status errorCode}}`
+	for _, status := range []string{"attested", "in-process", "req-revalid", "val-fail", "reval-fail"} {
+		identity("ann", `{"status":"`+status+`"}`, 200)
+		if got := c.query(ann, activate); !strings.Contains(got, "business-rule") || c.sim.Members()[0].Connections[0].text("status") != "EXPIRED" {
+			t.Errorf("%s: %s", status, got)
+		}
+		if got := c.query(ann, verification); !strings.Contains(got, `"status":"`+status+`"`) || !strings.Contains(got, `"errorCode":null`) {
+			t.Errorf("%s: %s", status, got)
+		}
+		if _, got := c.do("GET", "/sim/members", ""); !strings.Contains(got, `"identity":"`+status+`"`) {
+			t.Errorf("%s is not shown", status)
+		}
+	}
+	identity("ann", `{"status":"val-fail","errorCode":"PERSON_MATCH_ERROR"}`, 200)
+	if got := c.query(ann, verification); !strings.Contains(got, `"PERSON_MATCH_ERROR"`) {
+		t.Error(got)
+	}
+	identity("ann", `{"status":"validated"}`, 200)
+	for _, token := range []string{ann, bob} {
+		if got := c.query(token, activate); !strings.Contains(got, `"CONNECTED"`) {
+			t.Error(got)
+		}
+	}
+	identity("ann", `{"status":"sure"}`, 400)
+	identity("ann", `{}`, 400)
+	identity("zoe", `{"status":"attested"}`, 404)
+	for _, bad := range []string{`{"id":"eve","identity":"sure"}`, `{"id":"eve","count":2}`, `{"count":2,"connections":[{"id":"a"}]}`} {
+		if status, answer := c.do("POST", "/sim/members", bad); status != 400 {
+			t.Errorf("%s: %d %s", bad, status, answer)
+		}
+	}
+	if status, answer := c.do("POST", "/sim/members", `{"count":1,"identity":"in-process"}`); status != 200 || c.sim.Members()[2].Identity != "in-process" {
+		t.Error(status, answer)
 	}
 }
 
