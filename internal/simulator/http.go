@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vektah/gqlparser/v2/ast"
 )
 
 const maxBody = 1 << 20
@@ -119,26 +121,34 @@ func (s *Simulator) graphql(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"errors": list})
 		return
 	}
-	s.mu.Lock()
-	c := &call{s: s, header: r.Header, base: "http://" + r.Host}
-	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		m, err := s.whose(bearer, "access")
-		if err != nil {
-			s.mu.Unlock()
-			answer(w, http.StatusUnauthorized, map[string]any{"errors": []any{(&fault{message: err.Error(), code: "UNAUTHENTICATED"}).json("")}})
-			return
-		}
-		c.member = m
-	}
-	out := s.queries.execute(doc, q.Operation, q.vars(), c.resolve)
-	encoded, err := json.Marshal(out) // under the lock: it reads live rows
-	s.mu.Unlock()
-	if err != nil {
-		http.Error(w, "encode", http.StatusInternalServerError)
-		return
-	}
+	status, encoded := s.execute(r, doc, q)
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	_, _ = w.Write(encoded)
+}
+
+// execute answers a request that is valid. The answer is written down under the
+// lock, since it is made of live rows.
+func (s *Simulator) execute(r *http.Request, doc *ast.QueryDocument, q request) (status int, encoded []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status, out := http.StatusOK, map[string]any(nil)
+	c := &call{s: s, header: r.Header, base: "http://" + r.Host}
+	var refused error
+	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		c.member, refused = s.whose(bearer, "access")
+	}
+	if refused != nil {
+		status = http.StatusUnauthorized
+		out = map[string]any{"errors": []any{(&fault{message: refused.Error(), code: "UNAUTHENTICATED"}).json("")}}
+	} else {
+		out = s.queries.execute(doc, q.Operation, q.vars(), c.resolve)
+	}
+	encoded, err := json.Marshal(out)
+	if err != nil {
+		panic("simulator: encode an answer: " + err.Error()) // all of it came as JSON
+	}
+	return status, encoded
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -206,31 +216,36 @@ func page(w http.ResponseWriter, status int, text string, data any) {
 	_ = template.Must(template.New("page").Parse(text)).Execute(w, data)
 }
 
-func (s *Simulator) authorize(w http.ResponseWriter, r *http.Request) {
+// pending returns what an OAuth URL is for, and the name to show for it; with
+// use, the URL is used up.
+func (s *Simulator) pending(r *http.Request, use bool) (o oauthState, name string, fresh bool) {
 	s.mu.Lock()
-	o, ok := s.oauth[r.URL.Query().Get("state")]
-	name := o.connection
+	defer s.mu.Unlock()
+	state := r.URL.Query().Get("state")
+	o, ok := s.oauth[state]
+	if use {
+		delete(s.oauth, state)
+	}
+	name = o.connection
 	if m := s.members[o.member]; m != nil {
 		if rows := m.rowsOf(o.connection, ""); len(rows) > 0 {
 			name = rows[0].text("name")
 		}
 	}
-	fresh := ok && s.now().Before(o.until)
-	s.mu.Unlock()
+	return o, cmp.Or(name, "A provider"), ok && s.now().Before(o.until)
+}
+
+func (s *Simulator) authorize(w http.ResponseWriter, r *http.Request) {
+	_, name, fresh := s.pending(r, false)
 	if !fresh {
 		page(w, http.StatusGone, stalePage, nil)
 		return
 	}
-	page(w, http.StatusOK, loginPage, cmp.Or(name, "A provider"))
+	page(w, http.StatusOK, loginPage, name)
 }
 
 func (s *Simulator) authorized(w http.ResponseWriter, r *http.Request) {
-	state := r.URL.Query().Get("state")
-	s.mu.Lock()
-	o, ok := s.oauth[state]
-	delete(s.oauth, state)
-	fresh := ok && s.now().Before(o.until)
-	s.mu.Unlock()
+	o, _, fresh := s.pending(r, true)
 	if !fresh || s.Login(o.member, o.connection) != nil {
 		page(w, http.StatusGone, stalePage, nil)
 		return
@@ -326,6 +341,9 @@ func read(w http.ResponseWriter, r *http.Request, v any) error {
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		return errors.New("simulator: read the request: " + strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("simulator: read the request: want one JSON object and nothing after it")
 	}
 	return nil
 }

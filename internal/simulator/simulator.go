@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -143,7 +144,11 @@ func sources() []offer {
 // DIRECT_IAS connection, sometimes one source by two ways, a recommendation,
 // consent given, the search completed. The caller holds the lock.
 func (s *Simulator) seed() *member {
-	m := s.add(fmt.Sprintf("member-%04d", len(s.order)+1))
+	n := len(s.order) + 1
+	for s.members[fmt.Sprintf("member-%04d", n)] != nil { // somebody took the name
+		n++
+	}
+	m := s.add(fmt.Sprintf("member-%04d", n))
 	all := sources()
 	s.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for i, t := range []string{"PROA", "INDIRECT_IAS", "DIRECT_IAS"} {
@@ -273,17 +278,19 @@ func (s *Simulator) AddMember(n NewMember) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n.ID == "" || s.members[n.ID] != nil {
-		return fmt.Errorf("simulator: add member: the id is empty or taken")
-	}
-	m := s.add(n.ID)
-	m.identity = identity
 	for _, fields := range n.Connections {
 		if fields.text("id") == "" {
 			return errors.New("simulator: add member: a connection has no id")
 		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n.ID == "" || s.members[n.ID] != nil {
+		return errors.New("simulator: add member: the id is empty or taken")
+	}
+	m := s.add(n.ID)
+	m.identity = identity
+	for _, fields := range n.Connections {
 		r := s.row(fields.text("id"), "Clinic "+fields.text("id"), "PROA")
 		maps.Copy(r, fields)
 		m.rows = append(m.rows, r)
@@ -353,7 +360,7 @@ func (s *Simulator) SetConnection(memberID, connectionID string, fields Row) err
 		}
 		r := found[0]
 		status, changes := fields["status"]
-		if _, given := fields["statusUpdated"]; changes && !given && status != r["status"] {
+		if _, given := fields["statusUpdated"]; changes && !given && !reflect.DeepEqual(status, r["status"]) {
 			r["statusUpdated"] = zoneless(s.now())
 		}
 		maps.Copy(r, fields)

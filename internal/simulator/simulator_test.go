@@ -321,6 +321,70 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// Values that Go cannot compare are values like others.
+func TestAnyValueCanBeSetTwice(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	path := "/sim/members/" + m.ID + "/connections/" + m.Connections[0].text("id")
+	updated := func() any { return c.sim.Members()[0].Connections[0]["statusUpdated"] }
+	var last any
+	for i, change := range []struct {
+		status string
+		moves  bool
+	}{{`[1]`, true}, {`[1]`, false}, {`[2]`, true}, {`{"a":[]}`, true}, {`null`, true}, {`null`, false}} {
+		*c.now = c.now.Add(time.Minute)
+		if status, body := c.do("PUT", path, `{"status":`+change.status+`}`); status != 200 {
+			t.Fatalf("%d: %s: %d %s", i, change.status, status, body)
+		}
+		if now := updated(); (now != last) != change.moves {
+			t.Errorf("%d: %s: statusUpdated from %v to %v", i, change.status, last, now)
+		} else {
+			last = now
+		}
+	}
+}
+
+// What is refused leaves nothing behind.
+func TestRefusedMembersAreNotMade(t *testing.T) {
+	c := serve(t, 0)
+	for _, bad := range []string{
+		`{"id":"z","connections":[{"id":"q"},{}]}`, `{"id":"z","connections":[{"id":7}]}`, `{"id":"z","connections":[null]}`,
+		`{"id":"z","identity":"sure"}`, `{"id":"z"} {"id":"y"}`, `{"id":"z"}]`, `null`, `{}`,
+	} {
+		if status, body := c.do("POST", "/sim/members", bad); status != 400 || !strings.Contains(body, "simulator") {
+			t.Errorf("%s: %d %s", bad, status, body)
+		}
+		if all := c.sim.Members(); len(all) != 0 {
+			t.Fatalf("%s was refused and left %v", bad, all)
+		}
+	}
+	if status, body := c.do("POST", "/sim/members", `{"id":"z","connections":[{"id":"q"}]}`); status != 200 {
+		t.Error(status, body)
+	}
+	if status, body := c.do("POST", "/sim/members", `{"id":"z"}`); status != 400 {
+		t.Errorf("made twice: %d %s", status, body)
+	}
+}
+
+// A seeded member never takes the place of one who was made by name.
+func TestSeededMembersFindAnID(t *testing.T) {
+	c := serve(t, 1)
+	if err := c.sim.AddMember(NewMember{ID: "member-0003"}); err != nil {
+		t.Fatal(err)
+	}
+	ids, err := c.sim.AddMembers(2, NewMember{})
+	if err != nil || len(c.sim.Members()) != 4 {
+		t.Error(ids, err)
+	}
+	seen := map[string]bool{}
+	for _, m := range c.sim.Members() {
+		if seen[m.ID] || m.ID == "member-0003" && len(m.Connections) != 0 {
+			t.Errorf("%s stands twice or was replaced", m.ID)
+		}
+		seen[m.ID] = true
+	}
+}
+
 func FuzzGraphQL(f *testing.F) {
 	s := New(Config{Seed: 1, Members: 1})
 	h := s.Handler()
