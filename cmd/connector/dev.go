@@ -89,6 +89,9 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 		return err
 	}
 	sim := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members})
+	if err := consentAgain(ctx, sim, log, keys.Tokenizer()); err != nil {
+		return err
+	}
 	store, _, _, err := openMembers(ctx, js, keys, nil)
 	if err != nil {
 		return err
@@ -147,6 +150,27 @@ func loopback(listen string) bool {
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// consentAgain has members consent today whose consent or search the streams of
+// an earlier run remember otherwise: the simulated b.well starts anew, all
+// consent given and all searches completed, but long ago, and what is older than
+// what is known is no news.
+func consentAgain(ctx context.Context, sim *simulator.Simulator, log *events.Log, tokens events.Tokenizer) error {
+	for _, m := range sim.Members() {
+		head, err := log.Member(ctx, tokens.Member(m.ID))
+		if err != nil {
+			return err
+		}
+		known := head.Snapshot
+		if known == nil || known.Consent.Provision != events.Deny && (known.Task == nil || known.Task.Status == "completed") {
+			continue
+		}
+		if err := sim.SetConsent(m.ID, "permit"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // enrolSimulated enrols the simulator's members, and those added later too.

@@ -34,7 +34,7 @@ func (s *Simulator) Handler() http.Handler {
 func (s *Simulator) spoil(w http.ResponseWriter, r *http.Request) bool {
 	s.mu.Lock()
 	f := s.faults
-	failing := f.ErrorRate > 0 && s.rng.Float64() < f.ErrorRate || f.ErrorRate == 0 && f.Status != 0
+	failing := f.ErrorRate > 0 && s.chance.Float64() < f.ErrorRate || f.ErrorRate == 0 && f.Status != 0
 	s.mu.Unlock()
 	if f.Latency > 0 {
 		select {

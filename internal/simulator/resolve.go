@@ -254,10 +254,10 @@ func (c *call) subscriptions(args map[string]any) (any, *fault) {
 			continue
 		}
 		var extensions []any
-		for id, field := range map[string]string{
-			"service_slug": "id", "token-status": "status", "connection_name": "name", "category": "type", "data-connection-status": "syncStatus",
+		for _, e := range [][2]string{ // b.well's word and getMemberConnections'
+			{"service_slug", "id"}, {"token-status", "status"}, {"connection_name", "name"}, {"category", "type"}, {"data-connection-status", "syncStatus"},
 		} {
-			extensions = append(extensions, map[string]any{"id": id, "url": "https://icanbwell.com/codes/" + id, "valueString": r.text(field)})
+			extensions = append(extensions, map[string]any{"id": e[0], "url": "https://icanbwell.com/codes/" + e[0], "valueString": r.text(e[1])})
 		}
 		extensions = append(extensions, map[string]any{"id": "connection_type", "valueString": "oauth"})
 		list = append(list, map[string]any{
@@ -367,11 +367,11 @@ func (c *call) createConsent(args map[string]any) (any, *fault) {
 	before := copies(c.member.rows)
 	var made map[string]any
 	if ias && input["status"] == "ACTIVE" {
-		made = c.s.consent(c.member, p)
+		made = c.s.consent(c.member, p, c.s.now())
 	} else {
 		now := instant(c.s.now())
 		made = map[string]any{
-			"id": c.s.id("consent"), "status": strings.ToLower(input["status"].(string)), "dateTime": now,
+			"id": c.member.uuid(), "status": strings.ToLower(input["status"].(string)), "dateTime": now,
 			"meta": map[string]any{"lastUpdated": now}, "category": category, "provision": map[string]any{"type": strings.ToLower(p)},
 		}
 		// Appended in front: only an IAS consent is the last one.

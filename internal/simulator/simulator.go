@@ -39,15 +39,17 @@ type Simulator struct {
 	now    func() time.Time
 	secret []byte
 
+	seeded uint64
+	past   time.Time // when all was that was before the start
+
 	mu      sync.Mutex
-	rng     *rand.Rand
+	chance  *rand.Rand // of faults, which must not change what members are
 	members map[string]*member
 	order   []string // ids, as they were added
 	grants  map[string]*grant
 	oauth   map[string]oauthState
 	faults  Faults
 	calls   map[string]map[string]int
-	minted  int
 	queries queryCache
 }
 
@@ -64,6 +66,7 @@ func (r Row) ias() bool { return strings.HasSuffix(r.text("integrationType"), "_
 
 type member struct {
 	id       string
+	rng      *rand.Rand
 	rows     []Row
 	before   []change // rows as they were, for reads that lag
 	consents []map[string]any
@@ -114,7 +117,8 @@ func New(c Config) *Simulator {
 	}
 	s := &Simulator{
 		now: c.Now, secret: fmt.Appendf(nil, "simulated signing key %d", c.Seed),
-		rng:     rand.New(rand.NewPCG(c.Seed, 0x5ca1ab1e)), //nolint:gosec // it makes up test data
+		seeded: c.Seed, past: past(c.Now()),
+		chance:  rand.New(rand.NewPCG(c.Seed, 0xfa017)), //nolint:gosec // it makes up errors
 		members: map[string]*member{}, grants: map[string]*grant{}, oauth: map[string]oauthState{},
 		calls: map[string]map[string]int{},
 	}
@@ -124,6 +128,17 @@ func New(c Config) *Simulator {
 		s.mu.Unlock()
 	}
 	return s
+}
+
+// past returns the day before which everything was that was before the start.
+// It is the same day for all, so that a simulator that is started again has the
+// connections it had. A clock that has not got there has its own now.
+func past(now time.Time) time.Time {
+	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	if now.Before(day) {
+		return now.UTC()
+	}
+	return day
 }
 
 // sources are the places the seeded members have records at.
@@ -150,25 +165,36 @@ func (s *Simulator) seed() *member {
 	}
 	m := s.add(fmt.Sprintf("member-%04d", n))
 	all := sources()
-	s.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	m.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for i, t := range []string{"PROA", "INDIRECT_IAS", "DIRECT_IAS"} {
-		m.rows = append(m.rows, s.row(all[i].Alias, all[i].Name, t))
+		m.rows = append(m.rows, s.old(m, all[i].Alias, all[i].Name, t))
 	}
-	if s.rng.IntN(4) == 0 {
-		m.rows = append(m.rows, s.row(all[0].Alias, all[0].Name, "INDIRECT_IAS"))
+	if m.rng.IntN(4) == 0 {
+		m.rows = append(m.rows, s.old(m, all[0].Alias, all[0].Name, "INDIRECT_IAS"))
 	}
 	m.offers = []offer{all[4]}
-	s.consent(m, "PERMIT")
-	s.task(m, "completed")
+	s.settled(m)
 	return m
 }
 
-func (s *Simulator) row(id, name, integration string) Row {
-	born := s.now().Add(-time.Duration(24+s.rng.IntN(1000)) * time.Hour)
+// settled gives a new member consent and a search, both of long ago.
+func (s *Simulator) settled(m *member) {
+	s.consent(m, "PERMIT", s.past)
+	s.task(m, "completed", s.past)
+}
+
+// old is a connection of a source that has worked for a while before the start.
+func (s *Simulator) old(m *member, id, name, integration string) Row {
+	r := row(id, name, integration, s.past.Add(-time.Duration(24+m.rng.IntN(1000))*time.Hour))
+	r["lastSynced"] = zoneless(s.past.Add(-time.Hour))
+	return r
+}
+
+func row(id, name, integration string, born time.Time) Row {
 	return Row{
 		"id": id, "name": name, "category": "OAUTH", "integrationType": integration, "type": "CLINICAL",
 		"status": "CONNECTED", "syncStatus": "RETRIEVED", "syncErrors": nil,
-		"statusUpdated": zoneless(born), "lastSynced": zoneless(s.now().Add(-time.Hour)), "created": zoneless(born),
+		"statusUpdated": zoneless(born), "lastSynced": zoneless(born), "created": zoneless(born),
 	}
 }
 
@@ -180,7 +206,11 @@ func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.00
 
 // add makes an empty member. The caller holds the lock.
 func (s *Simulator) add(id string) *member {
-	m := &member{id: id, identity: Identity{Status: validated, since: s.now()}}
+	m := &member{
+		id: id, identity: Identity{Status: validated, since: s.past},
+		// A source of chance of its own: what happens to one member changes no other.
+		rng: rand.New(rand.NewPCG(s.seeded, 0x5ca1ab1e+uint64(len(s.order)))), //nolint:gosec // it makes up test data
+	}
 	m.idToken = s.jwt(id, 365*24*time.Hour, "id")
 	m.refresh = s.grant(id)
 	s.members[id] = m
@@ -252,7 +282,7 @@ type NewMember struct {
 // AddMembers adds seeded members and returns their ids. Of n, only what is not
 // their ids and connections counts.
 func (s *Simulator) AddMembers(count int, n NewMember) ([]string, error) {
-	identity, err := n.identity(s.now())
+	identity, err := n.identity(s.past)
 	if err != nil {
 		return nil, err
 	}
@@ -267,14 +297,14 @@ func (s *Simulator) AddMembers(count int, n NewMember) ([]string, error) {
 	return ids, nil
 }
 
-func (n NewMember) identity(now time.Time) (Identity, error) {
-	i := Identity{Status: cmp.Or(n.Identity, validated), since: now}
+func (n NewMember) identity(since time.Time) (Identity, error) {
+	i := Identity{Status: cmp.Or(n.Identity, validated), since: since}
 	return i, i.validate()
 }
 
 // AddMember adds a member with connections of one's own.
 func (s *Simulator) AddMember(n NewMember) error {
-	identity, err := n.identity(s.now())
+	identity, err := n.identity(s.past)
 	if err != nil {
 		return err
 	}
@@ -291,12 +321,11 @@ func (s *Simulator) AddMember(n NewMember) error {
 	m := s.add(n.ID)
 	m.identity = identity
 	for _, fields := range n.Connections {
-		r := s.row(fields.text("id"), "Clinic "+fields.text("id"), "PROA")
+		r := s.old(m, fields.text("id"), "Clinic "+fields.text("id"), "PROA")
 		maps.Copy(r, fields)
 		m.rows = append(m.rows, r)
 	}
-	s.consent(m, "PERMIT")
-	s.task(m, "completed")
+	s.settled(m)
 	return nil
 }
 
@@ -353,8 +382,7 @@ func (s *Simulator) SetConnection(memberID, connectionID string, fields Row) err
 			found = m.rowsOf(connectionID, "")
 		}
 		if len(found) == 0 {
-			r := s.row(connectionID, "Clinic "+connectionID, "PROA")
-			r["statusUpdated"] = zoneless(s.now())
+			r := row(connectionID, "Clinic "+connectionID, "PROA", s.now())
 			m.rows = append(m.rows, r)
 			found = []Row{r}
 		}
@@ -394,9 +422,8 @@ func (s *Simulator) login(m *member, connectionID string) error {
 		if i < 0 {
 			return ErrNoConnection
 		}
-		m.rows = append(m.rows, s.row(connectionID, m.offers[i].Name, "INDIRECT_IAS"))
+		m.rows = append(m.rows, row(connectionID, m.offers[i].Name, "INDIRECT_IAS", s.now()))
 		rows = m.rows[len(m.rows)-1:]
-		rows[0]["created"] = zoneless(s.now())
 	}
 	for _, r := range rows {
 		if r.text("status") == "ACCESS_ENDED" || r.text("integrationType") == "DIRECT_IAS" && len(rows) > 1 {
@@ -422,7 +449,7 @@ func (s *Simulator) SetConsent(memberID, provision string) error {
 		return errors.New("simulator: provision: want permit or deny")
 	}
 	return s.with(memberID, func(m *member) error {
-		s.consent(m, p)
+		s.consent(m, p, s.now())
 		return nil
 	})
 }
@@ -430,10 +457,9 @@ func (s *Simulator) SetConsent(memberID, provision string) error {
 // consent appends a consent, as createConsent does: denying ends access of the
 // IAS connections that work, permitting restores them; what the member
 // disconnected stays so.
-func (s *Simulator) consent(m *member, provision string) map[string]any {
-	now := s.now()
+func (s *Simulator) consent(m *member, provision string, now time.Time) map[string]any {
 	c := map[string]any{
-		"id": s.id("consent"), "status": "active", "dateTime": instant(now), "meta": map[string]any{"lastUpdated": instant(now)},
+		"id": m.uuid(), "status": "active", "dateTime": instant(now), "meta": map[string]any{"lastUpdated": instant(now)},
 		"category":  []any{map[string]any{"coding": []any{map[string]any{"system": "http://www.icanbwell.com/consent-category", "code": "ias:import:records"}}}},
 		"provision": map[string]any{"type": strings.ToLower(provision)},
 		"patient":   map[string]any{"reference": "Patient/" + m.id},
@@ -449,9 +475,9 @@ func (s *Simulator) consent(m *member, provision string) map[string]any {
 		}
 	}
 	if provision == "DENY" {
-		s.task(m, "rejected")
+		s.task(m, "rejected", now)
 	} else if len(m.consents) > 1 {
-		s.task(m, "ready")
+		s.task(m, "ready", now)
 		m.taskAt = now.Add(2 * time.Second)
 	}
 	return c
@@ -472,17 +498,16 @@ func (s *Simulator) SetTask(memberID, status string) error {
 		return errors.New("simulator: status: want a task status, as in-progress")
 	}
 	return s.with(memberID, func(m *member) error {
-		s.task(m, status)
+		s.task(m, status, s.now())
 		m.taskAt = time.Time{}
 		return nil
 	})
 }
 
-func (s *Simulator) task(m *member, status string) {
-	now := s.now()
+func (s *Simulator) task(m *member, status string, now time.Time) {
 	if len(m.tasks) == 0 {
 		m.tasks = []map[string]any{{
-			"id":         s.id("task"),
+			"id":         m.uuid(),
 			"code":       map[string]any{"coding": []any{map[string]any{"system": "https://www.icanbwell.com/activityType", "code": "network-data-retrieval"}}},
 			"authoredOn": instant(now), "performerType": []any{map[string]any{"coding": []any{map[string]any{"code": "system"}}}},
 		}}
@@ -497,10 +522,10 @@ func (s *Simulator) advance(m *member) {
 	for !m.taskAt.IsZero() && !s.now().Before(m.taskAt) {
 		switch m.tasks[len(m.tasks)-1]["status"] {
 		case "ready":
-			s.task(m, "in-progress")
+			s.task(m, "in-progress", m.taskAt)
 			m.taskAt = m.taskAt.Add(2 * time.Second)
 		case "in-progress":
-			s.task(m, "completed")
+			s.task(m, "completed", m.taskAt)
 			m.taskAt = time.Time{}
 		default:
 			m.taskAt = time.Time{}
@@ -593,10 +618,10 @@ func (s *Simulator) Calls() map[string]map[string]int {
 	return out
 }
 
-// id makes an id that looks like b.well's, the same for the same seed.
-func (s *Simulator) id(what string) string {
-	s.minted++
-	return fmt.Sprintf("%s-%08x-%04d", what, s.rng.Uint32(), s.minted)
+// uuid makes an id as FHIR resources have one.
+func (m *member) uuid() string {
+	a, b := m.rng.Uint64(), m.rng.Uint64()
+	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>48&0x3fff|0x8000, b&0xffffffffffff)
 }
 
 // Name returns the display name of a source as a member knows it, else its id.

@@ -76,21 +76,110 @@ func (c *client) statuses(token string) string {
 	return c.query(token, `{getMemberConnections{integrationType status}}`)
 }
 
+// plain is everything of the members but their tokens.
+func (c *client) plain() string {
+	c.t.Helper()
+	all := c.sim.Members()
+	for i := range all {
+		all[i].IDToken, all[i].RefreshToken = "", ""
+	}
+	body, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(body)
+}
+
+// Equal seeds give equal members: whenever they are started, whatever happened
+// to others before they were made, and whatever faults there were.
 func TestSeedIsDeterministic(t *testing.T) {
-	a, b := serve(t, 5).sim.Members(), serve(t, 5).sim.Members()
-	for i := range a {
-		x, _ := json.Marshal(a[i].Connections)
-		y, _ := json.Marshal(b[i].Connections)
-		if !bytes.Equal(x, y) {
+	a, b := serve(t, 5), serve(t, 4)
+	*b.now = b.now.Add(400*24*time.Hour + 3*time.Hour)
+	b.sim = New(Config{Seed: 1, Members: 4, Now: func() time.Time { return *b.now }})
+	first := b.sim.Members()[0]
+	for _, err := range []error{b.sim.SetConsent(first.ID, "deny"), b.sim.SetFaults(Faults{ErrorRate: 0.5})} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		b.sim.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/v1/graphql", strings.NewReader("{}")))
+	}
+	if _, err := b.sim.AddMembers(1, NewMember{}); err != nil {
+		t.Fatal(err)
+	}
+	all := b.sim.Members()
+	for i, m := range a.sim.Members() {
+		x, _ := json.Marshal([]any{m.ID, m.Connections, m.Tasks, m.Recommendations})
+		y, _ := json.Marshal([]any{all[i].ID, all[i].Connections, all[i].Tasks, all[i].Recommendations})
+		if i > 0 && !bytes.Equal(x, y) {
 			t.Errorf("%s\n%s", x, y)
 		}
-		for _, kind := range []string{"PROA", "INDIRECT_IAS", "DIRECT_IAS"} {
-			if !strings.Contains(string(x), `"`+kind+`"`) {
-				t.Errorf("%s has no %s", a[i].ID, kind)
+	}
+	if again := serve(t, 5); a.plain() != again.plain() {
+		t.Error("equal seeds, different members")
+	}
+}
+
+// An answer to the same question is the same, byte by byte.
+func TestAnswersAreDeterministic(t *testing.T) {
+	c := serve(t, 1)
+	token, _ := c.access(c.sim.Members()[0])
+	const all = `{subscriptions{entry{resource{id subscriptionStatus{extension{id valueString} notificationEvent{id timestamp}}}}}
+		getMemberConnections{id created statusUpdated lastSynced} tasks{entry{resource{id lastModified}}} consents{entry{resource{id dateTime}}}}`
+	first := c.query(token, all)
+	for range 20 {
+		if again := c.query(token, all); again != first {
+			t.Fatalf("%s\n%s", first, again)
+		}
+	}
+}
+
+// What was before the start has a date of its own; a clock that is behind it
+// has no future in its past.
+func TestThePastIsPast(t *testing.T) {
+	for _, now := range []time.Time{time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), time.Now()} {
+		for _, m := range New(Config{Seed: 1, Members: 3, Now: func() time.Time { return now }}).Members() {
+			for _, r := range m.Connections {
+				for _, field := range []string{"created", "statusUpdated", "lastSynced"} {
+					if at, err := time.Parse("2006-01-02T15:04:05.000000", r.text(field)); err != nil || at.After(now) {
+						t.Errorf("at %s: %s is %v, %v", now, field, at, err)
+					}
+				}
 			}
 		}
-		if len(a[i].Recommendations) == 0 {
-			t.Errorf("%s has no recommendation", a[i].ID)
+	}
+}
+
+// Every seeded member can show everything: a connection of each type, something
+// to connect, ids that no subject may hold as they are.
+func TestSeededMembers(t *testing.T) {
+	for seed := range uint64(20) {
+		twins := 0
+		for _, m := range New(Config{Seed: seed, Members: 25}).Members() {
+			kinds, ids := map[string]bool{}, map[string]bool{}
+			for _, r := range m.Connections {
+				id := r.text("id")
+				if ids[id] {
+					twins++
+				}
+				kinds[r.text("integrationType")], ids[id] = true, true
+				if !strings.ContainsAny(id, "-_") {
+					t.Errorf("%s holds neither - nor _", id)
+				}
+			}
+			if len(kinds) != 3 || len(m.Recommendations) == 0 || m.Consent != "permit" || m.Identity != "validated" ||
+				len(m.Tasks) != 1 || m.Tasks[0]["status"] != "completed" || !strings.ContainsAny(m.ID, "-_") {
+				t.Errorf("%+v", m)
+			}
+			for _, alias := range m.Recommendations {
+				if ids[alias] {
+					t.Errorf("%s is connected and recommended", alias)
+				}
+			}
+		}
+		if twins == 0 {
+			t.Errorf("seed %d: nobody has a source twice", seed)
 		}
 	}
 }
