@@ -14,6 +14,7 @@ import (
 type call struct {
 	s      *Simulator
 	member *member // nil before login
+	seen   *state  // what the member's reads show
 	header http.Header
 	base   string
 }
@@ -57,6 +58,7 @@ func (c *call) resolve(field string) resolver {
 		return func(map[string]any) (any, *fault) { return nil, unauthenticated() }
 	}
 	c.s.advance(c.member)
+	c.seen = c.s.seen(c.member)
 	switch field {
 	case "getMemberConnections":
 		return c.connections
@@ -121,27 +123,13 @@ func (c *call) refresh(map[string]any) (any, *fault) {
 	return map[string]any{"accessToken": t.access, "idToken": t.id, "refreshToken": t.refresh}, nil
 }
 
-// rows returns the connections as a read sees them: perhaps as they were a
-// moment ago.
-func (c *call) rows() []Row {
-	now := c.s.now()
-	m := c.member
-	for len(m.before) > 0 && !now.Before(m.before[0].until) {
-		m.before = m.before[1:]
-	}
-	if len(m.before) > 0 {
-		return m.before[0].rows
-	}
-	return m.rows
-}
-
 // connections leaves DATA_DELETED out unless it is asked for.
 func (c *call) connections(args map[string]any) (any, *fault) {
 	list := []any{}
 	sync, asked := texts(args["syncStatus"])
 	status, byStatus := texts(args["status"])
 	kind, byKind := texts(args["integrationType"])
-	for _, r := range c.rows() {
+	for _, r := range c.seen.rows {
 		switch {
 		case asked && !slices.Contains(sync, r.text("syncStatus")),
 			!asked && r.text("syncStatus") == "DATA_DELETED",
@@ -249,7 +237,7 @@ func number(v any) (int, bool) {
 // the row in extensions, PROA only, no integration type.
 func (c *call) subscriptions(args map[string]any) (any, *fault) {
 	list := []any{}
-	for i, r := range c.rows() {
+	for i, r := range c.seen.rows {
 		if r.text("integrationType") != "PROA" || r.text("syncStatus") == "DATA_DELETED" {
 			continue
 		}
@@ -278,7 +266,7 @@ func (c *call) tasks(args map[string]any) (any, *fault) {
 	want, _ := codes(args["code"])
 	status, _ := codes(args["status"])
 	_, without := codes(args["performer"])
-	for _, t := range c.member.tasks {
+	for _, t := range c.seen.tasks {
 		performers, _ := t["performerType"].([]any)
 		is, _ := t["status"].(string)
 		if want != nil && !overlap(want, codesOf(t["code"])) || status != nil && !slices.Contains(status, is) ||
@@ -293,7 +281,7 @@ func (c *call) tasks(args map[string]any) (any, *fault) {
 func (c *call) consents(args map[string]any) (any, *fault) {
 	list := []any{}
 	want, _ := codes(args["category"])
-	for _, consent := range c.member.consents {
+	for _, consent := range c.seen.consents {
 		category, _ := consent["category"].([]any)
 		has := codesOf(category...)
 		if want != nil && !slices.ContainsFunc(want, func(w string) bool {
@@ -321,7 +309,7 @@ func (c *call) careTeams(args map[string]any) (any, *fault) {
 		return bundle(nil, args), nil
 	}
 	var people []any
-	for _, o := range c.member.open() {
+	for _, o := range c.seen.open() {
 		people = append(people, map[string]any{"member": map[string]any{
 			"reference": "Organization/" + o.Alias, "type": "Organization",
 			"resource": map[string]any{"__typename": "Organization", "id": "org-" + o.Alias, "name": o.Name, "alias": []any{o.Alias}},
@@ -339,15 +327,15 @@ func (c *call) careTeams(args map[string]any) (any, *fault) {
 
 func (c *call) verification(map[string]any) (any, *fault) {
 	var errorCode any
-	if code := c.member.identity.ErrorCode; code != "" {
+	if code := c.seen.identity.ErrorCode; code != "" {
 		errorCode = code
 	}
-	return map[string]any{"status": c.member.identity.Status, "errorCode": errorCode}, nil
+	return map[string]any{"status": c.seen.identity.Status, "errorCode": errorCode}, nil
 }
 
 func (c *call) dataSource(args map[string]any) (any, *fault) {
 	id, _ := args["connectionId"].(string)
-	if rows := c.member.rowsOf(id, ""); len(rows) > 0 {
+	if rows := c.seen.rowsOf(id, ""); len(rows) > 0 {
 		return rows[0], nil
 	}
 	return nil, missing()
@@ -364,7 +352,7 @@ func (c *call) createConsent(args map[string]any) (any, *fault) {
 	if p == "" {
 		return nil, &fault{message: "A provision is required", code: "400", issue: "invalid"}
 	}
-	before := copies(c.member.rows)
+	c.s.remember(c.member, c.s.now())
 	var made map[string]any
 	if ias && input["status"] == "ACTIVE" {
 		made = c.s.consent(c.member, p, c.s.now())
@@ -377,18 +365,10 @@ func (c *call) createConsent(args map[string]any) (any, *fault) {
 		// Appended in front: only an IAS consent is the last one.
 		c.member.consents = append([]map[string]any{made}, c.member.consents...)
 	}
-	c.lag(before)
 	answer := map[string]any{}
 	maps.Copy(answer, made)
 	answer["provision"] = map[string]any{"type": p}
 	return answer, nil
-}
-
-// lag keeps the rows as they were for reads that lag.
-func (c *call) lag(before []Row) {
-	if d := time.Duration(c.s.faults.Lag); d > 0 {
-		c.member.before = append(c.member.before, change{c.s.now().Add(d), before})
-	}
 }
 
 // change sets the status of the connection an operation names.
@@ -402,13 +382,12 @@ func (c *call) change(args map[string]any, pick func(Row) bool, status, sync str
 	if i < 0 {
 		return nil, forbidden()
 	}
-	before := copies(c.member.rows)
+	c.s.remember(c.member, c.s.now())
 	r := rows[i]
 	r["status"], r["statusUpdated"] = status, zoneless(c.s.now())
 	if sync != "" {
 		r["syncStatus"] = sync
 	}
-	c.lag(before)
 	return map[string]any{"status": status, "statusUpdated": r["statusUpdated"]}, nil
 }
 

@@ -65,18 +65,37 @@ func (r Row) text(field string) string {
 func (r Row) ias() bool { return strings.HasSuffix(r.text("integrationType"), "_IAS") }
 
 type member struct {
-	id       string
-	rng      *rand.Rand
+	id  string
+	rng *rand.Rand
+
+	state
+	before  []snapshot // what changed of late, for reads that lag
+	taskAt  time.Time  // when the search goes on
+	idToken string
+	refresh string
+	expired time.Time // access tokens issued until then are refused
+}
+
+// A state is all that can be read of a member.
+type state struct {
 	rows     []Row
-	before   []change // rows as they were, for reads that lag
 	consents []map[string]any
 	tasks    []map[string]any
-	taskAt   time.Time // when the search goes on
 	offers   []offer
-	idToken  string
-	refresh  string
-	expired  time.Time // access tokens issued until then are refused
 	identity Identity
+}
+
+func (s state) copy() state {
+	s.rows = copies(s.rows)
+	s.tasks = copies(s.tasks)
+	s.consents = slices.Clone(s.consents) // those that were given are never changed
+	return s
+}
+
+// A snapshot is a state as it was until a change.
+type snapshot struct {
+	until time.Time
+	state
 }
 
 // An Identity is how far a member's identity is proven: what verificationStatus
@@ -95,11 +114,6 @@ func (i Identity) validate() error {
 		return errors.New("simulator: identity: want attested, validated, in-process, req-revalid, val-fail or reval-fail")
 	}
 	return nil
-}
-
-type change struct {
-	until time.Time
-	rows  []Row
 }
 
 type offer struct{ Alias, Name string }
@@ -207,7 +221,7 @@ func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.00
 // add makes an empty member. The caller holds the lock.
 func (s *Simulator) add(id string) *member {
 	m := &member{
-		id: id, identity: Identity{Status: validated, since: s.past},
+		id: id, state: state{identity: Identity{Status: validated, since: s.past}},
 		// A source of chance of its own: what happens to one member changes no other.
 		rng: rand.New(rand.NewPCG(s.seeded, 0x5ca1ab1e+uint64(len(s.order)))), //nolint:gosec // it makes up test data
 	}
@@ -256,18 +270,18 @@ func (s *Simulator) view(m *member) MemberView {
 	return v
 }
 
-func copies(rows []Row) []Row {
-	out := make([]Row, len(rows))
-	for i, r := range rows {
-		out[i] = maps.Clone(r)
+func copies[M ~map[string]any](all []M) []M {
+	out := make([]M, len(all))
+	for i, m := range all {
+		out[i] = maps.Clone(m)
 	}
 	return out
 }
 
 // open returns the sources that are recommended: those not connected.
-func (m *member) open() []offer {
-	return slices.DeleteFunc(slices.Clone(m.offers), func(o offer) bool {
-		return slices.ContainsFunc(m.rows, func(r Row) bool { return r.text("id") == o.Alias && r.text("status") == "CONNECTED" })
+func (s *state) open() []offer {
+	return slices.DeleteFunc(slices.Clone(s.offers), func(o offer) bool {
+		return slices.ContainsFunc(s.rows, func(r Row) bool { return r.text("id") == o.Alias && r.text("status") == "CONNECTED" })
 	})
 }
 
@@ -341,8 +355,7 @@ func (s *Simulator) SetIdentity(memberID string, i Identity) error {
 	})
 }
 
-// with calls f with a member under the lock, and remembers the rows as they
-// were for reads that lag.
+// with calls f with a member under the lock. f changes nothing if it fails.
 func (s *Simulator) with(id string, f func(m *member) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -350,20 +363,41 @@ func (s *Simulator) with(id string, f func(m *member) error) error {
 	if m == nil {
 		return ErrNoMember
 	}
-	before := copies(m.rows)
-	if err := f(m); err != nil {
-		return err
-	}
+	s.advance(m)
+	s.remember(m, s.now())
+	return f(m)
+}
+
+// remember keeps the state as it is before a change, for reads that lag. The
+// caller holds the lock.
+func (s *Simulator) remember(m *member, at time.Time) {
+	s.seen(m) // forgets what no read will show any more
 	if s.faults.Lag > 0 {
-		m.before = append(m.before, change{s.now().Add(time.Duration(s.faults.Lag)), before})
+		m.before = append(m.before, snapshot{at, m.copy()})
 	}
-	return nil
+}
+
+// seen returns the state that reads show: what is true, or what was a while ago.
+func (s *Simulator) seen(m *member) *state {
+	lag := time.Duration(s.faults.Lag)
+	if lag == 0 {
+		m.before = nil
+		return &m.state
+	}
+	then := s.now().Add(-lag)
+	for len(m.before) > 0 && !m.before[0].until.After(then) {
+		m.before = m.before[1:]
+	}
+	if len(m.before) == 0 {
+		return &m.state
+	}
+	return &m.before[0].state
 }
 
 // rowsOf returns the rows with an id; integration, if given, narrows them.
-func (m *member) rowsOf(id, integration string) []Row {
+func (s *state) rowsOf(id, integration string) []Row {
 	var found []Row
-	for _, r := range m.rows {
+	for _, r := range s.rows {
 		if r.text("id") == id && (integration == "" || r.text("integrationType") == integration) {
 			found = append(found, r)
 		}
@@ -483,11 +517,11 @@ func (s *Simulator) consent(m *member, provision string, now time.Time) map[stri
 	return c
 }
 
-func (m *member) provision() string {
-	if len(m.consents) == 0 {
+func (s *state) provision() string {
+	if len(s.consents) == 0 {
 		return "none"
 	}
-	p, _ := m.consents[len(m.consents)-1]["provision"].(map[string]any)
+	p, _ := s.consents[len(s.consents)-1]["provision"].(map[string]any)
 	t, _ := p["type"].(string)
 	return t
 }
@@ -520,6 +554,7 @@ func (s *Simulator) task(m *member, status string, now time.Time) {
 // caller holds the lock.
 func (s *Simulator) advance(m *member) {
 	for !m.taskAt.IsZero() && !s.now().Before(m.taskAt) {
+		s.remember(m, m.taskAt)
 		switch m.tasks[len(m.tasks)-1]["status"] {
 		case "ready":
 			s.task(m, "in-progress", m.taskAt)

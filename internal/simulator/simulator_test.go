@@ -474,6 +474,70 @@ func TestSeededMembersFindAnID(t *testing.T) {
 	}
 }
 
+// Everything that is read lags, what b.well does by itself too; the control API
+// says what is true.
+func TestReadsLag(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	offer := m.Recommendations[0]
+	reads := func(want ...string) {
+		t.Helper()
+		got := c.query(token, `{getMemberConnections{status} subscriptions{entry{resource{subscriptionStatus{extension{id valueString}}}}}
+			consents{entry{resource{provision{type}}}} tasks{entry{resource{status}}} careTeams{total} verificationStatus{status}
+			getDataSource(connectionId:"`+m.Connections[0].text("id")+`"){name}}`)
+		for _, word := range want {
+			without, isNot := strings.CutPrefix(word, "!")
+			if strings.Contains(got, without) == isNot {
+				t.Errorf("%s: want %s in %s", c.now.Format("04:05"), word, got)
+			}
+		}
+	}
+	pass := func(d time.Duration) { *c.now = c.now.Add(d) }
+	set := func(path, body string) {
+		t.Helper()
+		if status, answer := c.do("PUT", "/sim/members/"+m.ID+path, body); status != 200 {
+			t.Fatal(answer)
+		}
+	}
+	if status, body := c.do("PUT", "/sim/faults", `{"lag":"10s"}`); status != 200 {
+		t.Fatal(body)
+	}
+	const deny = `mutation{createConsent(consentInput:{status:ACTIVE,provision:{type:%},category:[{coding:[{code:"IAS_IMPORT_RECORDS"}]}]}){id}}`
+	c.query(token, strings.Replace(deny, "%", "DENY", 1))
+	set("/identity", `{"status":"attested"}`)
+	set("/connections/"+m.Connections[0].text("id"), `{"name":"Another Name"}`)
+	set("/connections/"+offer, `{"status":"CONNECTED"}`)
+	if now := c.sim.Members()[0]; now.Consent != "deny" || now.Identity != "attested" || len(now.Recommendations) != 0 {
+		t.Errorf("the control API lags: %+v", now)
+	}
+	old := []string{`"permit"`, `!"deny"`, `"completed"`, `!"rejected"`, `!"ACCESS_ENDED"`, `"validated"`, `"careTeams":{"total":1}`, "!Another Name"}
+	reads(old...)
+	pass(10*time.Second - time.Nanosecond)
+	reads(old...)
+	pass(time.Nanosecond)
+	reads(`"deny"`, `"rejected"`, `"ACCESS_ENDED"`, `"attested"`, `"careTeams":{"total":0}`, "Another Name")
+
+	// The search goes on by itself; nobody sees it sooner for that.
+	c.query(token, strings.Replace(deny, "%", "PERMIT", 1))
+	pass(time.Minute)
+	reads(`"completed"`, `!"ACCESS_ENDED"`)
+	set("/consent", `{"provision":"deny"}`)
+	set("/consent", `{"provision":"permit"}`)
+	for _, status := range []string{"completed", "ready", "in-progress", "completed"} {
+		reads(`"tasks":{"entry":[{"resource":{"status":"` + status + `"}}]}`)
+		if status == "completed" {
+			pass(8 * time.Second)
+		}
+		pass(2 * time.Second)
+	}
+
+	set("/consent", `{"provision":"deny"}`)
+	reads(`!"ACCESS_ENDED"`)
+	c.do("PUT", "/sim/faults", `{}`)
+	reads(`"ACCESS_ENDED"`, `"rejected"`)
+}
+
 func FuzzGraphQL(f *testing.F) {
 	s := New(Config{Seed: 1, Members: 1})
 	h := s.Handler()
