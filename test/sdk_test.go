@@ -1,36 +1,51 @@
 package test
 
 import (
+	"bufio"
 	"context"
-	"net/http/httptest"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/smartconnect/connector/internal/simulator"
 )
 
 // The published TypeScript SDK goes through b.well's guide against the
-// simulator.
+// simulator as everybody runs it. Of a second one the access tokens end soon, so
+// that the SDK has to refresh.
 func TestPublishedSDK(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	dir := npmProject(ctx, t, "sdk")
-	serve := func(now func() time.Time) string {
-		srv := httptest.NewServer(simulator.New(simulator.Config{Seed: 1, Members: 1, Now: now}).Handler())
-		t.Cleanup(srv.Close)
-		return srv.URL
-	}
 	node := exec.CommandContext(ctx, "node", "guide.mjs")
 	node.Dir = dir
-	node.Env = append(os.Environ(), "BASE="+serve(time.Now), "SLOW_BASE="+serve(func() time.Time { return time.Now().Add(-3 * time.Hour) }))
+	node.Env = append(os.Environ(), "BASE="+simulated(t), "BRIEF_BASE="+simulated(t, "--token-life", "5s"))
 	out, err := node.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// simulated runs connector sim with one member and returns its address.
+func simulated(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(program(t), append([]string{"sim", "--listen", "127.0.0.1:0", "--members", "1"}, args...)...)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kill(cmd) })
+	var line struct{ Address, Message string }
+	said := bufio.NewScanner(log)
+	if !said.Scan() || json.Unmarshal(said.Bytes(), &line) != nil || line.Address == "" {
+		t.Fatalf("connector sim said: %s", said.Text())
+	}
+	return "http://" + line.Address
 }
 
 // npmProject installs the packages that a folder here names, in a copy of it.

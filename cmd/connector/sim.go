@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -12,10 +13,11 @@ import (
 )
 
 type simCmd struct {
-	Listen  string `help:"Where the simulated b.well answers." default:"127.0.0.1:8090"`
-	Seed    uint64 `help:"Equal seeds give equal members." default:"1"`
-	Members int    `help:"Members there are from the start; 0 for none." default:"25"`
-	Story   bool   `help:"Break and heal connections all the time."`
+	Listen    string        `help:"Where the simulated b.well answers." default:"127.0.0.1:8090"`
+	Seed      uint64        `help:"Equal seeds give equal members." default:"1"`
+	Members   int           `help:"Members there are from the start; 0 for none." default:"25"`
+	TokenLife time.Duration `help:"How long access tokens are good." default:"1h"`
+	Story     bool          `help:"Break and heal connections all the time."`
 }
 
 // Validate is called before the command runs.
@@ -23,12 +25,15 @@ func (c simCmd) Validate() error {
 	if c.Members < 0 {
 		return errors.New("--members: want 0 or more")
 	}
+	if c.TokenLife < time.Second {
+		return errors.New("--token-life: want 1s or more, as 30s") // exp is in whole seconds
+	}
 	return nil
 }
 
 // Run serves a simulated b.well until it is interrupted.
 func (c simCmd) Run(ctx context.Context) error {
-	s := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members})
+	s := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members, TokenLife: c.TokenLife})
 	stopped := make(chan error, 1)
 	story, stop := context.WithCancel(ctx)
 	go func() {

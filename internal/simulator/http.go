@@ -177,7 +177,7 @@ func (s *Simulator) exchange(w http.ResponseWriter, r *http.Request) {
 	s.count(m.id, "exchange")
 	t := s.issue(m, s.grant(m.id))
 	answer(w, http.StatusOK, map[string]any{
-		"access_token": t.access, "id_token": t.id, "refresh_token": t.refresh, "token_type": "Bearer", "expires_in": int(accessLife.Seconds()),
+		"access_token": t.access, "id_token": t.id, "refresh_token": t.refresh, "token_type": "Bearer", "expires_in": int(s.life.Seconds()),
 		"issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
 	})
 }

@@ -28,9 +28,10 @@ var SDL string
 
 // Config says what the simulator starts with. The zero value is an empty b.well.
 type Config struct {
-	Seed    uint64           // equal seeds give equal members
-	Members int              // members there are from the start
-	Now     func() time.Time // default time.Now
+	Seed      uint64           // equal seeds give equal members
+	Members   int              // members there are from the start
+	TokenLife time.Duration    // of access tokens; default 1 h
+	Now       func() time.Time // default time.Now
 }
 
 // A Simulator is one simulated b.well. It is safe for concurrent use. New
@@ -38,6 +39,7 @@ type Config struct {
 type Simulator struct {
 	now    func() time.Time
 	secret []byte
+	life   time.Duration // of access tokens
 
 	seeded uint64
 	past   time.Time // when all was that was before the start
@@ -73,7 +75,8 @@ type member struct {
 	taskAt  time.Time  // when the search goes on
 	idToken string
 	refresh string
-	expired time.Time // access tokens issued until then are refused
+
+	generation int // of access tokens: those of earlier ones are refused
 }
 
 // A state is all that can be read of a member.
@@ -131,7 +134,7 @@ func New(c Config) *Simulator {
 	}
 	s := &Simulator{
 		now: c.Now, secret: fmt.Appendf(nil, "simulated signing key %d", c.Seed),
-		seeded: c.Seed, past: past(c.Now()),
+		life: cmp.Or(c.TokenLife, time.Hour), seeded: c.Seed, past: past(c.Now()),
 		chance:  rand.New(rand.NewPCG(c.Seed, 0xfa017)), //nolint:gosec // it makes up errors
 		members: map[string]*member{}, grants: map[string]*grant{}, oauth: map[string]oauthState{},
 		calls: map[string]map[string]int{},
@@ -225,7 +228,7 @@ func (s *Simulator) add(id string) *member {
 		// A source of chance of its own: what happens to one member changes no other.
 		rng: rand.New(rand.NewPCG(s.seeded, 0x5ca1ab1e+uint64(len(s.order)))), //nolint:gosec // it makes up test data
 	}
-	m.idToken = s.jwt(id, 365*24*time.Hour, "id")
+	m.idToken = s.jwt(m, 365*24*time.Hour, "id")
 	m.refresh = s.grant(id)
 	s.members[id] = m
 	s.order = append(s.order, id)
@@ -568,7 +571,8 @@ func (s *Simulator) advance(m *member) {
 	}
 }
 
-// A TokenChange spoils a member's tokens: Access "expired", Refresh "revoked".
+// A TokenChange spoils a member's tokens: Access "expired", or Refresh
+// "revoked", which ends access, too.
 type TokenChange struct {
 	Access  string `json:"access,omitempty"`
 	Refresh string `json:"refresh,omitempty"`
@@ -576,19 +580,13 @@ type TokenChange struct {
 
 // SetToken expires the member's access tokens or revokes their refresh tokens.
 func (s *Simulator) SetToken(memberID string, c TokenChange) error {
-	if c.Access != "" && c.Access != "expired" || c.Refresh != "" && c.Refresh != "revoked" {
+	if c.Access != "" && c.Access != "expired" || c.Refresh != "" && c.Refresh != "revoked" || c == (TokenChange{}) {
 		return errors.New(`simulator: token: want {"access":"expired"} or {"refresh":"revoked"}`)
 	}
 	return s.with(memberID, func(m *member) error {
-		if c.Access != "" || c.Refresh != "" {
-			m.expired = s.now()
-		}
+		m.generation++
 		if c.Refresh != "" {
-			for text, g := range s.grants {
-				if g.member == memberID {
-					delete(s.grants, text)
-				}
-			}
+			maps.DeleteFunc(s.grants, func(_ string, g *grant) bool { return g.member == memberID })
 		}
 		return nil
 	})

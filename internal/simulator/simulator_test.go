@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -273,9 +274,79 @@ func TestTokensAreSpoilt(t *testing.T) {
 	if got := c.statuses(token); !strings.Contains(got, "UNAUTHENTICATED") || strings.Contains(got, `"data"`) {
 		t.Error(got)
 	}
-	*c.now = c.now.Add(time.Second)
-	if fresh, _ := c.access(m); !strings.Contains(c.statuses(fresh), "CONNECTED") {
+	// No clock decides that: the next token may be of the same instant.
+	fresh, refresh := c.access(m)
+	if !strings.Contains(c.statuses(fresh), "CONNECTED") {
 		t.Error("a token issued afterwards is refused")
+	}
+	if err := c.sim.SetToken(m.ID, TokenChange{Refresh: "revoked"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, body := c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken}}"}`, "refresh_token", refresh); !strings.Contains(body, "UNAUTHENTICATED") {
+		t.Error("refreshed: ", body)
+	}
+	if got := c.statuses(fresh); !strings.Contains(got, "UNAUTHENTICATED") {
+		t.Error("access outlives the grant: ", got)
+	}
+	for _, bad := range []string{`{}`, `{"access":"revoked"}`, `{"refresh":"expired"}`} {
+		if status, body := c.do("PUT", "/sim/members/"+m.ID+"/token", bad); status != 400 {
+			t.Errorf("%s: %d %s", bad, status, body)
+		}
+	}
+}
+
+func claims(t *testing.T, token string) map[string]any {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("%d parts", len(parts))
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]any
+	if err := json.Unmarshal(body, &all); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Tokens are JWTs with what b.well's have, and live as long as is wanted.
+func TestTokenLife(t *testing.T) {
+	for _, tt := range []struct{ life, want time.Duration }{{0, time.Hour}, {3 * time.Second, 3 * time.Second}} {
+		now := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+		s := New(Config{Members: 1, TokenLife: tt.life, Now: func() time.Time { return now }})
+		srv := httptest.NewServer(s.Handler())
+		t.Cleanup(srv.Close)
+		c := &client{t, srv.URL, &now, s}
+		m := s.Members()[0]
+		form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {m.IDToken}}
+		_, body := c.do("POST", "/identity/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+		var grant struct {
+			Access  string  `json:"access_token"`
+			ID      string  `json:"id_token"`
+			Expires float64 `json:"expires_in"`
+		}
+		if err := json.Unmarshal([]byte(body), &grant); err != nil || grant.Expires != tt.want.Seconds() {
+			t.Errorf("%s: %v", body, err)
+		}
+		access, id := claims(t, grant.Access), claims(t, grant.ID)
+		if access["exp"] != float64(now.Add(tt.want).Unix()) || access["iat"] != float64(now.Unix()) || access["nbt"] != nil ||
+			access["clientFhirPersonId"] != m.ID || access["bwellFhirPersonId"] == nil || access["scope"] == nil {
+			t.Errorf("access token: %v", access)
+		}
+		if id["custom:clientFhirPersonId"] != m.ID || id["custom:bwellFhirPatientId"] == nil {
+			t.Errorf("id token: %v", id)
+		}
+		now = now.Add(tt.want - time.Second)
+		if got := c.statuses(grant.Access); !strings.Contains(got, "CONNECTED") {
+			t.Error("too early:", got)
+		}
+		now = now.Add(2 * time.Second)
+		if got := c.statuses(grant.Access); !strings.Contains(got, "Token Expired") {
+			t.Error("too late:", got)
+		}
 	}
 }
 
@@ -544,7 +615,7 @@ func FuzzGraphQL(f *testing.F) {
 	for _, seed := range []string{`{"query":"{tasks{total}}"}`, `{"query":"{"}`, `[]`, `{"query":"{a}","variables":7}`, `{"query":"query($a:SearchToken){tasks(code:$a){total}}","variables":{"a":{"value":3}}}`} {
 		f.Add([]byte(seed))
 	}
-	token := s.jwt(s.order[0], time.Hour, "access")
+	token := s.jwt(s.members[s.order[0]], time.Hour, "access")
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r := httptest.NewRequest("POST", "/v1/graphql", bytes.NewReader(body))
 		r.Header.Set("Authorization", "Bearer "+token)

@@ -8,8 +8,6 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-const accessLife = time.Hour
-
 // A grant is a refresh token. A refresh rotates it; the previous one stays valid
 // until the new one is first used, so that a lost answer costs nobody a login.
 type grant struct {
@@ -25,11 +23,14 @@ func (s *Simulator) grant(memberID string) string {
 	return text
 }
 
-func (s *Simulator) jwt(memberID string, life time.Duration, use string) string {
+// jwt signs a token with the claims that b.well's have. generation is ours: a
+// member's tokens of an earlier one are over, whatever their exp says.
+func (s *Simulator) jwt(m *member, life time.Duration, use string) string {
 	now := s.now()
 	t := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		"exp": now.Add(life).Unix(), "iat": now.Unix(), "nbt": now.UnixNano(), "use": use,
-		"clientFhirPersonId": memberID, "scope": "patient/*.read", "jti": rand.Text(),
+		"exp": now.Add(life).Unix(), "iat": now.Unix(), "jti": rand.Text(), "use": use, "generation": m.generation,
+		"scope": "patient/*.read", "clientFhirPersonId": m.id, "bwellFhirPersonId": "bwell-" + m.id,
+		"custom:clientFhirPersonId": m.id, "custom:bwellFhirPatientId": "patient-" + m.id, // where id tokens have them
 	})
 	text, err := t.SignedString(s.secret)
 	if err != nil {
@@ -65,11 +66,11 @@ func (s *Simulator) whose(text, use string) (*member, error) {
 	}
 	id, _ := claims["clientFhirPersonId"].(string)
 	m := s.members[id]
-	issued, _ := claims["nbt"].(float64)
+	generation, _ := claims["generation"].(float64)
 	switch {
 	case m == nil:
 		return nil, errToken
-	case use == "access" && issued <= float64(m.expired.UnixNano()):
+	case use == "access" && int(generation) != m.generation:
 		return nil, errExpired
 	}
 	return m, nil
@@ -78,7 +79,7 @@ func (s *Simulator) whose(text, use string) (*member, error) {
 type tokens struct{ access, id, refresh string }
 
 func (s *Simulator) issue(m *member, refresh string) tokens {
-	return tokens{s.jwt(m.id, accessLife, "access"), s.jwt(m.id, accessLife, "id"), refresh}
+	return tokens{s.jwt(m, s.life, "access"), s.jwt(m, s.life, "id"), refresh}
 }
 
 // rotate redeems a refresh token. The caller holds the lock.

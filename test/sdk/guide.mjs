@@ -1,15 +1,15 @@
 // b.well's guide, step by step, with the published SDK as the simulator's
 // client. It prints one line per step and fails at the first that is wrong.
 import assert from "node:assert/strict";
-import { BWellSDK, CareTeamsRequest, CreateConsentRequest, DataSourceRequest, GetTasksRequest } from "@icanbwell/bwell-sdk-ts";
+import { BWellSDK, CareTeamsRequest, CreateConsentRequest, DataSourceRequest, GetTasksRequest, InMemoryTokenStorage } from "@icanbwell/bwell-sdk-ts";
 
-const { BASE, SLOW_BASE } = process.env;
+const { BASE, BRIEF_BASE } = process.env;
 const json = async (url, init) => (await fetch(url, init)).json();
 const step = (name) => console.log("ok:", name);
 const key = Buffer.from(JSON.stringify({ r: "simulated", env: "sandbox", kid: "1" })).toString("base64");
 
-async function connect(base) {
-  const sdk = new BWellSDK({ clientKey: key, telemetryEnabled: false, overrides: { apiUrl: `${base}/v1/graphql` } });
+async function connect(base, tokenStorage = new InMemoryTokenStorage()) {
+  const sdk = new BWellSDK({ clientKey: key, telemetryEnabled: false, tokenStorage, overrides: { apiUrl: `${base}/v1/graphql` } });
   const started = await sdk.initialize();
   assert.ok(started.success(), "initialize");
   const [member] = await json(`${base}/sim/members`);
@@ -68,10 +68,20 @@ assert.equal((await sdk.connection.deleteConnection(source)).data().status, "DEL
 assert.ok(!(await listed()).some((c) => c.id === proa.id));
 step("deleteConnection");
 
-// This b.well's clock is hours behind: to the SDK every access token is over.
-const slow = await connect(SLOW_BASE);
-assert.ok((await slow.sdk.connection.getMemberConnections()).data.length > 0);
-const calls = await json(`${SLOW_BASE}/sim/calls`);
-const refreshed = Object.values(calls).reduce((n, ops) => n + (ops.refresh ?? 0), 0);
-assert.ok(refreshed > 0, "the SDK refreshed");
+// Of this b.well the access tokens end soon. The SDK is idle until one has.
+const tokens = new InMemoryTokenStorage();
+const brief = await connect(BRIEF_BASE, tokens);
+const refreshed = async () => Object.values(await json(`${BRIEF_BASE}/sim/calls`)).reduce((n, ops) => n + (ops.refresh ?? 0), 0);
+assert.ok((await brief.sdk.connection.getMemberConnections()).data.length > 0);
+const first = await tokens.get("accessToken");
+const { exp } = JSON.parse(Buffer.from(first.split(".")[1], "base64url"));
+while (Date.now() <= exp * 1000) await new Promise((done) => setTimeout(done, exp * 1000 - Date.now() + 1));
+const over = await json(`${BRIEF_BASE}/v1/graphql`, {
+  method: "POST", headers: { authorization: `Bearer ${first}` }, body: JSON.stringify({ query: "{tasks{total}}" }),
+});
+assert.equal(over.errors[0].message, "Token Expired");
+const before = await refreshed();
+assert.ok((await brief.sdk.connection.getMemberConnections()).data.length > 0, "after the first token ended");
+assert.ok((await refreshed()) > before, "the SDK refreshed");
+assert.notEqual(await tokens.get("accessToken"), first);
 step("token refresh");
