@@ -3,6 +3,7 @@ package simulator
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/vektah/gqlparser/v2"
@@ -73,37 +74,73 @@ func (f *fault) json(path string) map[string]any {
 	return e
 }
 
+// failure is an answer that is nothing but errors.
+func failure(all ...*fault) map[string]any {
+	list := make([]any, len(all))
+	for i, f := range all {
+		list[i] = f.json("")
+	}
+	return map[string]any{"errors": list}
+}
+
 // A resolver answers one root field.
 type resolver func(args map[string]any) (any, *fault)
 
-type execution struct {
+// An operation is one that is valid, with its variables.
+type operation struct {
+	def    *ast.OperationDefinition
 	vars   map[string]any
 	errors []any
 }
 
-// execute runs one operation. Fields of the root are answered by resolve; all
-// below is picked from what that returns.
-func (c *queryCache) execute(doc *ast.QueryDocument, name string, vars map[string]any, resolve func(field string) resolver) map[string]any {
-	op := doc.Operations.ForName(name)
-	if op == nil && len(doc.Operations) == 1 {
-		op = doc.Operations[0]
+// prepare finds the operation that a request asks for.
+func (c *queryCache) prepare(q request) (*operation, []*fault) {
+	invalid := func(message string) []*fault {
+		return []*fault{{message: message, code: "GRAPHQL_VALIDATION_FAILED"}}
 	}
+	doc, errs := c.load(q.Query)
+	if errs != nil {
+		var all []*fault
+		for _, e := range errs {
+			all = append(all, invalid(e.Message)...)
+		}
+		return nil, all
+	}
+	op := doc.Operations.ForName(q.Operation)
 	if op == nil {
-		return map[string]any{"errors": []any{(&fault{message: "Unknown operation", code: "GRAPHQL_VALIDATION_FAILED"}).json("")}}
+		return nil, invalid("There is no operation of this name")
 	}
-	coerced, err := validator.VariableValues(c.schema, op, vars)
+	vars, err := validator.VariableValues(c.schema, op, q.vars())
 	if err != nil {
-		return map[string]any{"errors": []any{(&fault{message: "A variable is not of its type", code: "GRAPHQL_VALIDATION_FAILED"}).json("")}}
+		return nil, invalid("A variable is not of its type")
 	}
-	e := &execution{vars: coerced}
+	o := &operation{def: op, vars: vars}
+	if slices.ContainsFunc(o.roots(), func(root string) bool { return root == "__schema" || root == "__type" }) {
+		return nil, invalid("Introspection is not allowed")
+	}
+	return o, nil
+}
+
+// roots returns the names of the root fields that are asked for.
+func (e *operation) roots() []string {
+	var all []string
+	for _, f := range e.fields(e.def.SelectionSet, nil) {
+		all = append(all, f.Name)
+	}
+	return all
+}
+
+// execute runs the operation. Fields of the root are answered by resolve; all
+// below is picked from what that returns.
+func (e *operation) execute(resolve func(field string) resolver) map[string]any {
 	data := map[string]any{}
 	nulled := false
-	for _, f := range e.fields(op.SelectionSet, nil) {
+	for _, f := range e.fields(e.def.SelectionSet, nil) {
 		if f.Name == "__typename" {
 			data[f.Alias] = f.ObjectDefinition.Name
 			continue
 		}
-		value, failed := resolve(f.Name)(f.ArgumentMap(coerced))
+		value, failed := resolve(f.Name)(f.ArgumentMap(e.vars))
 		if failed != nil {
 			e.errors = append(e.errors, failed.json(f.Alias))
 			data[f.Alias] = nil
@@ -123,7 +160,7 @@ func (c *queryCache) execute(doc *ast.QueryDocument, name string, vars map[strin
 }
 
 // fields flattens a selection: fragments that fit, directives obeyed.
-func (e *execution) fields(set ast.SelectionSet, object map[string]any) []*ast.Field {
+func (e *operation) fields(set ast.SelectionSet, object map[string]any) []*ast.Field {
 	var all []*ast.Field
 	for _, sel := range set {
 		switch sel := sel.(type) {
@@ -144,7 +181,7 @@ func (e *execution) fields(set ast.SelectionSet, object map[string]any) []*ast.F
 	return all
 }
 
-func (e *execution) wanted(ds ast.DirectiveList) bool {
+func (e *operation) wanted(ds ast.DirectiveList) bool {
 	for _, d := range ds {
 		on, _ := d.ArgumentMap(e.vars)["if"].(bool)
 		if d.Name == "skip" && on || d.Name == "include" && !on {
@@ -161,7 +198,7 @@ func fits(condition string, object map[string]any) bool {
 	return !ok || condition == "" || condition == is
 }
 
-func (e *execution) pick(set ast.SelectionSet, value any) any {
+func (e *operation) pick(set ast.SelectionSet, value any) any {
 	switch v := value.(type) {
 	case Row:
 		return e.pick(set, map[string]any(v))

@@ -7,11 +7,7 @@ import (
 	"html/template"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
-
-	"github.com/vektah/gqlparser/v2/ast"
 )
 
 const maxBody = 1 << 20
@@ -30,78 +26,6 @@ func (s *Simulator) Handler() http.Handler {
 	return mux
 }
 
-// spoil answers for a b.well that is not well. It reports whether it did.
-func (s *Simulator) spoil(w http.ResponseWriter, r *http.Request) bool {
-	s.mu.Lock()
-	f := s.faults
-	failing := f.ErrorRate > 0 && s.chance.Float64() < f.ErrorRate || f.ErrorRate == 0 && f.Status != 0
-	s.mu.Unlock()
-	if f.Latency > 0 {
-		select {
-		case <-time.After(time.Duration(f.Latency)):
-		case <-r.Context().Done():
-			return true
-		}
-	}
-	switch {
-	case f.Down:
-		panic(http.ErrAbortHandler) // the documented way to cut a connection
-	case f.Malformed != "":
-		malformed(w, f.Malformed)
-	case failing:
-		s.refuse(w, f)
-	default:
-		return false
-	}
-	return true
-}
-
-func (s *Simulator) refuse(w http.ResponseWriter, f Faults) {
-	status := f.Status
-	if status == 0 {
-		status = http.StatusServiceUnavailable
-	}
-	if f.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
-	}
-	switch status {
-	case http.StatusOK: // b.well's services fail inside a 200
-		answer(w, status, map[string]any{"data": nil, "errors": []any{broken().json("")}})
-	case http.StatusTooManyRequests:
-		http.Error(w, "Too Many Requests", status)
-	default:
-		code := map[int]string{401: "UNAUTHENTICATED", 403: "FORBIDDEN", 400: "GRAPHQL_VALIDATION_FAILED"}[status]
-		if code == "" {
-			code = "INTERNAL_SERVER_ERROR"
-		}
-		answer(w, status, map[string]any{"errors": []any{(&fault{message: http.StatusText(status), code: code}).json("")}})
-	}
-}
-
-func malformed(w http.ResponseWriter, how string) {
-	switch how {
-	case "html":
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = io.WriteString(w, "<html><body><h1>502 Bad Gateway</h1></body></html>")
-	case "truncated":
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"data":{"getMemberConnections":[{"id":"river`)
-	case "json":
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `[{"data":7}]`)
-	case "huge":
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"data":{"x":"`)
-		block := strings.Repeat("x", 64<<10)
-		for range 160 { // 10 MiB
-			if _, err := io.WriteString(w, block); err != nil {
-				return
-			}
-		}
-		_, _ = io.WriteString(w, `"}}`)
-	}
-}
-
 func (s *Simulator) graphql(w http.ResponseWriter, r *http.Request) {
 	if s.spoil(w, r) {
 		return
@@ -109,19 +33,15 @@ func (s *Simulator) graphql(w http.ResponseWriter, r *http.Request) {
 	var q request
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil || json.Unmarshal(body, &q) != nil {
-		answer(w, http.StatusBadRequest, map[string]any{"errors": []any{(&fault{message: "The body is no GraphQL request", code: "BAD_REQUEST"}).json("")}})
+		answer(w, http.StatusBadRequest, failure(&fault{message: "The body is no GraphQL request", code: "BAD_REQUEST"}))
 		return
 	}
-	doc, errs := s.queries.load(q.Query)
-	if errs != nil {
-		list := make([]any, len(errs))
-		for i, e := range errs {
-			list[i] = (&fault{message: e.Message, code: "GRAPHQL_VALIDATION_FAILED"}).json("")
-		}
-		answer(w, http.StatusOK, map[string]any{"errors": list})
+	op, faults := s.queries.prepare(q)
+	if faults != nil {
+		answer(w, http.StatusOK, failure(faults...))
 		return
 	}
-	status, encoded := s.execute(r, doc, q)
+	status, encoded := s.execute(r, op)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(encoded)
@@ -129,20 +49,15 @@ func (s *Simulator) graphql(w http.ResponseWriter, r *http.Request) {
 
 // execute answers a request that is valid. The answer is written down under the
 // lock, since it is made of live rows.
-func (s *Simulator) execute(r *http.Request, doc *ast.QueryDocument, q request) (status int, encoded []byte) {
+func (s *Simulator) execute(r *http.Request, op *operation) (status int, encoded []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status, out := http.StatusOK, map[string]any(nil)
 	c := &call{s: s, header: r.Header, base: "http://" + r.Host}
-	var refused error
-	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		c.member, refused = s.whose(bearer, "access")
-	}
-	if refused != nil {
-		status = http.StatusUnauthorized
-		out = map[string]any{"errors": []any{(&fault{message: refused.Error(), code: "UNAUTHENTICATED"}).json("")}}
+	status, out := c.admit(op.roots())
+	if status == http.StatusOK {
+		out = op.execute(c.resolve)
 	} else {
-		out = s.queries.execute(doc, q.Operation, q.vars(), c.resolve)
+		s.count(s.owner(r.Header), refused)
 	}
 	encoded, err := json.Marshal(out)
 	if err != nil {

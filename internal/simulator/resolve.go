@@ -19,10 +19,6 @@ type call struct {
 	base   string
 }
 
-func unauthenticated() *fault {
-	return &fault{message: "No token available", code: "UNAUTHENTICATED"}
-}
-
 func forbidden() *fault {
 	return &fault{message: "The connection does not allow this", code: "400", issue: "business-rule"}
 }
@@ -35,27 +31,84 @@ func broken() *fault {
 	return &fault{message: "Internal server error", code: "500", issue: "exception"}
 }
 
+// open are the root fields that need no access token. Those that log in or renew
+// a login need the client key.
+var open = map[string]struct{ keyed bool }{
+	"__typename": {}, "initSdk": {}, "getToken": {true}, "login": {true}, "refresh": {true},
+}
+
+// admit decides who may ask for roots before anything is executed. It returns
+// another status than 200, and what to answer, if not this caller.
+func (c *call) admit(roots []string) (status int, refusal map[string]any) {
+	authenticated := false
+	for _, root := range roots {
+		rule, isOpen := open[root]
+		if rule.keyed && strings.TrimSpace(c.header.Get("clientkey")) == "" {
+			return http.StatusBadRequest, map[string]any{"statusCode": http.StatusBadRequest, "message": "A client key is required"}
+		}
+		authenticated = authenticated || !isOpen
+	}
+	if !authenticated {
+		return http.StatusOK, nil
+	}
+	m, err := c.s.whose(bearer(c.header), "access")
+	if err != nil {
+		return http.StatusUnauthorized, failure(&fault{message: err.Error(), code: "UNAUTHENTICATED"})
+	}
+	c.member = m
+	return http.StatusOK, nil
+}
+
+// bearer returns the token of an authorization of that kind, else nothing.
+func bearer(h http.Header) string {
+	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+// owner returns the id of the member whose request this is, as far as the tokens
+// say, whether they are good or not. The caller holds the lock.
+func (s *Simulator) owner(h http.Header) string {
+	for _, token := range []string{bearer(h), h.Get("Authorization")} {
+		if id := s.named(token); id != "" {
+			return id
+		}
+	}
+	if g := s.grants[refreshToken(h)]; g != nil {
+		return g.member
+	}
+	return ""
+}
+
+// refreshToken finds a header that canonical names do not have.
+func refreshToken(h http.Header) string {
+	for name, values := range h {
+		if strings.EqualFold(name, "refresh_token") && len(values) > 0 {
+			return values[0]
+		}
+	}
+	return ""
+}
+
 // resolve returns the resolver of a root field. The caller holds the lock.
 func (c *call) resolve(field string) resolver {
 	if c.member != nil {
 		c.s.count(c.member.id, field)
 	} else {
-		c.s.count("", field)
+		c.s.count(c.s.owner(c.header), field)
 	}
 	if c.s.faults.Partial == field {
 		return func(map[string]any) (any, *fault) { return nil, broken() }
 	}
-	open := map[string]resolver{
-		"initSdk":  func(map[string]any) (any, *fault) { return nil, nil },
-		"getToken": c.getToken,
-		"login":    c.getToken,
-		"refresh":  c.refresh,
-	}
-	if r, ok := open[field]; ok {
-		return r
-	}
-	if c.member == nil {
-		return func(map[string]any) (any, *fault) { return nil, unauthenticated() }
+	switch field {
+	case "initSdk":
+		return func(map[string]any) (any, *fault) { return nil, nil }
+	case "getToken", "login":
+		return c.getToken
+	case "refresh":
+		return c.refresh
 	}
 	c.s.advance(c.member)
 	c.seen = c.s.seen(c.member)
@@ -110,13 +163,7 @@ func (c *call) getToken(map[string]any) (any, *fault) {
 }
 
 func (c *call) refresh(map[string]any) (any, *fault) {
-	var text string
-	for name, values := range c.header {
-		if strings.EqualFold(name, "refresh_token") && len(values) > 0 {
-			text = values[0]
-		}
-	}
-	t, ok := c.s.rotate(text)
+	t, ok := c.s.rotate(refreshToken(c.header))
 	if !ok {
 		return nil, &fault{message: "Refresh token is not valid", code: "UNAUTHENTICATED"}
 	}

@@ -9,7 +9,6 @@ package simulator
 import (
 	"cmp"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -592,55 +591,15 @@ func (s *Simulator) SetToken(memberID string, c TokenChange) error {
 	})
 }
 
-// Faults spoil b.well's answers until others are set. The zero value is a
-// b.well in good health.
-type Faults struct {
-	Latency    Duration `json:"latency,omitempty"`    // before every answer
-	ErrorRate  float64  `json:"errorRate,omitempty"`  // share of answers that are errors, 0 to 1
-	Status     int      `json:"status,omitempty"`     // HTTP status of those errors; default 503
-	RetryAfter int      `json:"retryAfter,omitempty"` // seconds, sent with them
-	Malformed  string   `json:"malformed,omitempty"`  // html, empty, truncated, json, huge
-	Partial    string   `json:"partial,omitempty"`    // root field that fails while the others answer
-	Down       bool     `json:"down,omitempty"`       // connections are cut
-	Lag        Duration `json:"lag,omitempty"`        // reads lag behind writes by so much
-}
+// What Calls counts beside root fields.
+const (
+	refused = "refused" // no token, one that is not accepted, or no client key
+	faulted = "faulted" // requests that a fault spoilt
+)
 
-// A Duration is written as Go writes one: "200ms".
-type Duration time.Duration
-
-// MarshalJSON implements json.Marshaler.
-func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (d *Duration) UnmarshalJSON(b []byte) error {
-	var text string
-	if err := json.Unmarshal(b, &text); err != nil {
-		return errors.New(`want a duration as "200ms"`)
-	}
-	parsed, err := time.ParseDuration(text)
-	*d = Duration(parsed)
-	return err
-}
-
-// SetFaults replaces all faults.
-func (s *Simulator) SetFaults(f Faults) error {
-	switch {
-	case f.ErrorRate < 0 || f.ErrorRate > 1:
-		return errors.New("simulator: errorRate: want 0 to 1")
-	case f.Latency < 0 || f.Lag < 0 || f.RetryAfter < 0:
-		return errors.New("simulator: a duration is negative")
-	case f.Malformed != "" && !slices.Contains([]string{"html", "empty", "truncated", "json", "huge"}, f.Malformed):
-		return errors.New("simulator: malformed: want html, empty, truncated, json or huge")
-	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
-		return errors.New("simulator: status: want an HTTP status")
-	}
-	s.mu.Lock()
-	s.faults = f
-	s.mu.Unlock()
-	return nil
-}
-
-// Calls returns how often each root field was called, by member.
+// Calls returns how often each root field was called, by member; what is nobody's
+// is under "". Requests that never got to their fields count as "refused" or
+// "faulted".
 func (s *Simulator) Calls() map[string]map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -244,7 +245,7 @@ func TestRefreshRotates(t *testing.T) {
 	c := serve(t, 1)
 	_, first := c.access(c.sim.Members()[0])
 	refresh := func(token string) string {
-		_, body := c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken idToken refreshToken}}","variables":"{}"}`, "refresh_token", token)
+		_, body := c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken idToken refreshToken}}","variables":"{}"}`, "refresh_token", token, "clientkey", "k")
 		var a struct {
 			Data struct{ Refresh struct{ RefreshToken string } }
 		}
@@ -282,7 +283,7 @@ func TestTokensAreSpoilt(t *testing.T) {
 	if err := c.sim.SetToken(m.ID, TokenChange{Refresh: "revoked"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, body := c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken}}"}`, "refresh_token", refresh); !strings.Contains(body, "UNAUTHENTICATED") {
+	if _, body := c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken}}"}`, "refresh_token", refresh, "clientkey", "k"); !strings.Contains(body, "UNAUTHENTICATED") {
 		t.Error("refreshed: ", body)
 	}
 	if got := c.statuses(fresh); !strings.Contains(got, "UNAUTHENTICATED") {
@@ -607,6 +608,130 @@ func TestReadsLag(t *testing.T) {
 	reads(`!"ACCESS_ENDED"`)
 	c.do("PUT", "/sim/faults", `{}`)
 	reads(`"ACCESS_ENDED"`, `"rejected"`)
+}
+
+// Who may ask is decided before anything is executed.
+func TestAuthentication(t *testing.T) {
+	c := serve(t, 2)
+	m, other := c.sim.Members()[0], c.sim.Members()[1]
+	access, refresh := c.access(m)
+	stale, _ := c.access(other)
+	if err := c.sim.SetToken(other.ID, TokenChange{Access: "expired"}); err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(access, ".")
+	const read, mixed = `{getMemberConnections{id}}`, `{refresh{accessToken} tasks{total}}`
+	for _, tt := range []struct {
+		name, query string
+		header      []string
+		status      int
+		want        string // of the body; a message means that there is no data
+	}{
+		{"nothing", read, nil, 401, "No token available"},
+		{"an empty header", read, []string{"Authorization", ""}, 401, "No token available"},
+		{"another scheme", read, []string{"Authorization", "Basic YTpi"}, 401, "No token available"},
+		{"no scheme", read, []string{"Authorization", access}, 401, "No token available"},
+		{"a scheme and no token", read, []string{"Authorization", "Bearer "}, 401, "No token available"},
+		{"no JWT", read, []string{"Authorization", "Bearer abc"}, 401, "Malformed Token"},
+		{"two parts", read, []string{"Authorization", "Bearer " + parts[0] + "." + parts[1]}, 401, "Malformed Token"},
+		{"somebody else's signature", read, []string{"Authorization", "Bearer " + parts[0] + "." + parts[1] + ".c2lnbmVk"}, 401, "Invalid signature"},
+		{"an id token", read, []string{"Authorization", "Bearer " + m.IDToken}, 401, "Invalid signature"},
+		{"over", read, []string{"Authorization", "Bearer " + stale}, 401, "Token Expired"},
+		{"good", read, []string{"Authorization", "Bearer " + access}, 200, `"data"`},
+		{"a scheme in lower case", read, []string{"Authorization", "bearer " + access}, 200, `"data"`},
+		{"to begin with", `{initSdk(clientKey:"k"){logLevel}}`, nil, 200, `"initSdk":null`},
+		{"the name of a type", `{__typename}`, nil, 200, `"Query"`},
+		{"refresh", `{refresh{accessToken}}`, []string{"refresh_token", refresh, "clientkey", "k"}, 200, `"accessToken"`},
+		{"refresh with a token that is over", `{refresh{accessToken}}`, []string{"refresh_token", refresh, "clientkey", "k", "Authorization", "Bearer " + stale}, 200, `"accessToken"`},
+		{"refresh without a client key", `{refresh{accessToken}}`, []string{"refresh_token", refresh}, 400, "client key"},
+		{"refresh with a blank client key", `{refresh{accessToken}}`, []string{"refresh_token", refresh, "clientkey", " "}, 400, "client key"},
+		{"login", `{getToken{accessToken{jwtToken}}}`, []string{"Authorization", m.IDToken, "ClientKey", "k"}, 200, `"jwtToken"`},
+		{"login with a scheme", `{getToken{accessToken{jwtToken}}}`, []string{"Authorization", "Bearer " + m.IDToken, "clientkey", "k"}, 200, `"UNAUTHENTICATED"`},
+		{"login without a client key", `{getToken{accessToken{jwtToken}}}`, []string{"Authorization", m.IDToken}, 400, "client key"},
+		{"both kinds at once, without a token", mixed, []string{"refresh_token", refresh, "clientkey", "k"}, 401, "No token available"},
+		{"a look at the schema", `{__schema{types{name}}}`, []string{"Authorization", "Bearer " + access}, 200, "GRAPHQL_VALIDATION_FAILED"},
+	} {
+		body, err := json.Marshal(map[string]string{"query": tt.query})
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, got := c.do("POST", "/v1/graphql", string(body), tt.header...)
+		if status != tt.status || !strings.Contains(got, tt.want) || status != 200 && strings.Contains(got, `"data"`) {
+			t.Errorf("%s: %d %s", tt.name, status, got)
+		}
+		if status == 401 && !strings.Contains(got, `"code":"UNAUTHENTICATED"`) {
+			t.Errorf("%s: no code: %s", tt.name, got)
+		}
+	}
+}
+
+// The operation that is asked for is the one that is run, or none.
+func TestOperationNames(t *testing.T) {
+	c := serve(t, 1)
+	token, _ := c.access(c.sim.Members()[0])
+	const one, two = `query One{tasks{total}}`, `query One{tasks{total}} query Two{consents{total}}`
+	for _, tt := range []struct{ query, name, want string }{
+		{one, ``, `"tasks"`},
+		{one, `"One"`, `"tasks"`},
+		{one, `null`, `"tasks"`},
+		{one, `"Two"`, `GRAPHQL_VALIDATION_FAILED`},
+		{two, `"Two"`, `"consents"`},
+		{two, `"Three"`, `GRAPHQL_VALIDATION_FAILED`},
+		{two, ``, `GRAPHQL_VALIDATION_FAILED`},
+	} {
+		body := `{"query":"` + tt.query + `"}`
+		if tt.name != "" {
+			body = `{"query":"` + tt.query + `","operationName":` + tt.name + `}`
+		}
+		status, got := c.do("POST", "/v1/graphql", body, "Authorization", "Bearer "+token)
+		if status != 200 || !strings.Contains(got, tt.want) || strings.Contains(got, `"data"`) == strings.HasPrefix(tt.want, "GRAPHQL") {
+			t.Errorf("%s: %d %s", body, status, got)
+		}
+	}
+}
+
+// Who asked for what is counted, also when it came to nothing.
+func TestCalls(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	access, refresh := c.access(m)
+	c.query(access, `{tasks{total} again:tasks{total} getMemberConnections{id}}`)
+	renew := func() {
+		c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken}}"}`, "refresh_token", refresh, "clientkey", "k")
+	}
+	renew()
+	c.do("POST", "/v1/graphql", `{"query":"{getToken{idToken{jwtToken}}}"}`, "Authorization", m.IDToken, "clientkey", "k")
+	if err := c.sim.SetFaults(Faults{Status: 503}); err != nil {
+		t.Fatal(err)
+	}
+	c.query(access, `{tasks{total}}`)
+	renew()
+	c.do("POST", "/v1/graphql", `{}`)
+	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {m.IDToken}}
+	c.do("POST", "/identity/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	for _, f := range []Faults{{Down: true}, {Malformed: "html"}} {
+		if err := c.sim.SetFaults(f); err != nil {
+			t.Fatal(err)
+		}
+		c.query(access, `{tasks{total}}`)
+	}
+	if err := c.sim.SetFaults(Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.sim.SetToken(m.ID, TokenChange{Refresh: "revoked"}); err != nil {
+		t.Fatal(err)
+	}
+	c.query(access, `{tasks{total}}`)
+	c.query("nobody's", `{tasks{total}}`)
+	c.query(access, `{nonsense}`)
+	renew()
+	want := map[string]map[string]int{
+		m.ID: {"exchange": 1, "tasks": 2, "getMemberConnections": 1, "refresh": 1, "getToken": 1, "faulted": 4, "refused": 1},
+		"":   {"faulted": 2, "refused": 1, "refresh": 1}, // a refresh token that is gone is nobody's
+	}
+	if got := c.sim.Calls(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
 }
 
 func FuzzGraphQL(f *testing.F) {

@@ -49,10 +49,14 @@ const (
 	errExpired   tokenFault = "Token Expired"
 	errMalformed tokenFault = "Malformed Token"
 	errToken     tokenFault = "Invalid signature"
+	errNone      tokenFault = "No token available"
 )
 
 // whose returns the member a token was issued to. The caller holds the lock.
 func (s *Simulator) whose(text, use string) (*member, error) {
+	if text == "" {
+		return nil, errNone
+	}
 	claims := jwt.MapClaims{}
 	_, err := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithTimeFunc(s.now)).
 		ParseWithClaims(text, claims, func(*jwt.Token) (any, error) { return s.secret, nil })
@@ -74,6 +78,18 @@ func (s *Simulator) whose(text, use string) (*member, error) {
 		return nil, errExpired
 	}
 	return m, nil
+}
+
+// named returns the member that one of our tokens names, good or not, else
+// nothing.
+func (s *Simulator) named(text string) string {
+	claims := jwt.MapClaims{}
+	_, err := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation()).
+		ParseWithClaims(text, claims, func(*jwt.Token) (any, error) { return s.secret, nil })
+	if id, _ := claims["clientFhirPersonId"].(string); err == nil && s.members[id] != nil {
+		return id
+	}
+	return ""
 }
 
 type tokens struct{ access, id, refresh string }
