@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -17,6 +16,7 @@ type Faults struct {
 	Latency    Duration `json:"latency,omitempty"`    // before every answer
 	ErrorRate  float64  `json:"errorRate,omitempty"`  // share of answers that are errors, 0 to 1
 	Status     int      `json:"status,omitempty"`     // HTTP status of those errors; default 503
+	Dialect    string   `json:"dialect,omitempty"`    // or the one of Dialects they are in
 	RetryAfter int      `json:"retryAfter,omitempty"` // seconds, sent with them
 	Malformed  string   `json:"malformed,omitempty"`  // html, empty, truncated, json, huge
 	Partial    string   `json:"partial,omitempty"`    // root field that fails while the others answer
@@ -43,6 +43,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 
 // SetFaults replaces all faults.
 func (s *Simulator) SetFaults(f Faults) error {
+	_, known := dialectOf(f.Dialect)
 	switch {
 	case f.ErrorRate < 0 || f.ErrorRate > 1:
 		return errors.New("simulator: errorRate: want 0 to 1")
@@ -52,62 +53,79 @@ func (s *Simulator) SetFaults(f Faults) error {
 		return errors.New("simulator: malformed: want html, empty, truncated, json or huge")
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return errors.New("simulator: status: want an HTTP status")
+	case f.Dialect != "" && !known:
+		return errors.New("simulator: dialect: want " + strings.Join(Dialects(), ", "))
+	case f.Dialect != "" && f.Status != 0:
+		return errors.New("simulator: dialect: it has a status of its own")
+	case f.Partial != "" && (f.Status != 0 && f.Status != http.StatusOK || known && f.dialect().fault == nil):
+		return errors.New("simulator: partial: the others answer, so it wants an error that is inside a 200")
 	}
 	s.mu.Lock()
-	s.faults = f
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.faults, s.failing = f, f.dialect()
 	return nil
 }
 
-// spoil answers for a b.well that is not well. It reports whether it did.
-func (s *Simulator) spoil(w http.ResponseWriter, r *http.Request) bool {
-	s.mu.Lock()
-	f := s.faults
-	failing := f.ErrorRate > 0 && s.chance.Float64() < f.ErrorRate || f.ErrorRate == 0 && f.Status != 0
-	if failing || f.Down || f.Malformed != "" {
-		s.count(s.owner(r.Header), faulted)
+// dialect returns what failing requests are answered with; none if there is no
+// such fault.
+func (f Faults) dialect() dialect {
+	d, known := dialectOf(f.Dialect)
+	switch {
+	case known:
+		return d
+	case f.Partial != "":
+		return plainly(http.StatusOK)
+	case f.Status != 0:
+		return plainly(f.Status)
+	case f.ErrorRate > 0 && !f.Down && f.Malformed == "":
+		return plainly(http.StatusServiceUnavailable)
+	default:
+		return dialect{}
 	}
-	s.mu.Unlock()
-	if f.Latency > 0 {
+}
+
+// A spell is what befalls one request: nothing, or what one of the faults does.
+type spell struct {
+	Faults
+
+	failing dialect
+}
+
+// spoil waits as long as faults want, draws whether they concern this request,
+// and does what is done without reading it. It reports whether that was an
+// answer; otherwise the caller answers as the spell says.
+func (s *Simulator) spoil(w http.ResponseWriter, r *http.Request) (spell, bool) {
+	now := s.draw(r.Header)
+	if now.Latency > 0 {
 		select {
-		case <-time.After(time.Duration(f.Latency)):
+		case <-time.After(time.Duration(now.Latency)):
 		case <-r.Context().Done():
-			return true
+			return now, true
 		}
 	}
 	switch {
-	case f.Down:
+	case now.Down:
 		panic(http.ErrAbortHandler) // the documented way to cut a connection
-	case f.Malformed != "":
-		malformed(w, f.Malformed)
-	case failing:
-		s.refuse(w, f)
+	case now.Malformed != "":
+		malformed(w, now.Malformed)
+		return now, true
 	default:
-		return false
+		return now, false
 	}
-	return true
 }
 
-func (s *Simulator) refuse(w http.ResponseWriter, f Faults) {
-	status := f.Status
-	if status == 0 {
-		status = http.StatusServiceUnavailable
+func (s *Simulator) draw(h http.Header) spell {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := spell{s.faults, s.failing}
+	if !now.Down && now.Malformed == "" && now.failing.status == 0 {
+		return now
 	}
-	if f.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
+	if now.ErrorRate > 0 && s.chance.Float64() >= now.ErrorRate {
+		return spell{Faults: Faults{Latency: now.Latency}}
 	}
-	switch status {
-	case http.StatusOK: // b.well's services fail inside a 200
-		answer(w, status, map[string]any{"data": nil, "errors": []any{broken().json("")}})
-	case http.StatusTooManyRequests:
-		http.Error(w, "Too Many Requests", status)
-	default:
-		code := map[int]string{401: "UNAUTHENTICATED", 403: "FORBIDDEN", 400: "GRAPHQL_VALIDATION_FAILED"}[status]
-		if code == "" {
-			code = "INTERNAL_SERVER_ERROR"
-		}
-		answer(w, status, map[string]any{"errors": []any{(&fault{message: http.StatusText(status), code: code}).json("")}})
-	}
+	s.count(s.owner(h), faulted)
+	return now
 }
 
 func malformed(w http.ResponseWriter, how string) {

@@ -53,27 +53,6 @@ func (c *queryCache) load(text string) (*ast.QueryDocument, gqlerror.List) {
 	return doc, nil
 }
 
-// A fault is an error of one root field, in one of b.well's dialects.
-type fault struct {
-	message string
-	code    string
-	issue   string // OperationOutcome issue code, if b.well's services speak
-}
-
-func (f *fault) json(path string) map[string]any {
-	ext := map[string]any{"code": f.code}
-	if f.issue != "" {
-		ext["resource"] = map[string]any{"resourceType": "OperationOutcome", "issue": []any{
-			map[string]any{"severity": "error", "code": f.issue, "details": map[string]any{"text": f.message}},
-		}}
-	}
-	e := map[string]any{"message": f.message, "extensions": ext}
-	if path != "" {
-		e["path"] = []any{path}
-	}
-	return e
-}
-
 // failure is an answer that is nothing but errors.
 func failure(all ...*fault) map[string]any {
 	list := make([]any, len(all))
@@ -96,7 +75,7 @@ type operation struct {
 // prepare finds the operation that a request asks for.
 func (c *queryCache) prepare(q request) (*operation, []*fault) {
 	invalid := func(message string) []*fault {
-		return []*fault{{message: message, code: "GRAPHQL_VALIDATION_FAILED"}}
+		return []*fault{coded(message, "GRAPHQL_VALIDATION_FAILED")}
 	}
 	doc, errs := c.load(q.Query)
 	if errs != nil {

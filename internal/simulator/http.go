@@ -27,13 +27,18 @@ func (s *Simulator) Handler() http.Handler {
 }
 
 func (s *Simulator) graphql(w http.ResponseWriter, r *http.Request) {
-	if s.spoil(w, r) {
+	now, answered := s.spoil(w, r)
+	switch {
+	case answered:
+		return
+	case now.failing.body != nil:
+		now.failing.write(w, now.RetryAfter)
 		return
 	}
 	var q request
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil || json.Unmarshal(body, &q) != nil {
-		answer(w, http.StatusBadRequest, failure(&fault{message: "The body is no GraphQL request", code: "BAD_REQUEST"}))
+		answer(w, http.StatusBadRequest, failure(coded("The body is no GraphQL request", "BAD_REQUEST")))
 		return
 	}
 	op, faults := s.queries.prepare(q)
@@ -41,7 +46,8 @@ func (s *Simulator) graphql(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, failure(faults...))
 		return
 	}
-	status, encoded := s.execute(r, op)
+	status, encoded := s.execute(r, op, now)
+	now.failing.hint(w, now.RetryAfter)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(encoded)
@@ -49,10 +55,10 @@ func (s *Simulator) graphql(w http.ResponseWriter, r *http.Request) {
 
 // execute answers a request that is valid. The answer is written down under the
 // lock, since it is made of live rows.
-func (s *Simulator) execute(r *http.Request, op *operation) (status int, encoded []byte) {
+func (s *Simulator) execute(r *http.Request, op *operation, now spell) (status int, encoded []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &call{s: s, header: r.Header, base: "http://" + r.Host}
+	c := &call{s: s, header: r.Header, base: "http://" + r.Host, spell: now}
 	status, out := c.admit(op.roots())
 	if status == http.StatusOK {
 		out = op.execute(c.resolve)
@@ -74,7 +80,12 @@ func answer(w http.ResponseWriter, status int, body any) {
 
 // exchange is RFC 8693: an id token for an access token.
 func (s *Simulator) exchange(w http.ResponseWriter, r *http.Request) {
-	if s.spoil(w, r) {
+	now, answered := s.spoil(w, r)
+	switch {
+	case answered:
+		return
+	case now.failing.status != 0 && now.Partial == "":
+		now.failing.identity(w, now.RetryAfter)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)

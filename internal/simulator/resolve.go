@@ -17,18 +17,15 @@ type call struct {
 	seen   *state  // what the member's reads show
 	header http.Header
 	base   string
+	spell  spell
 }
 
 func forbidden() *fault {
-	return &fault{message: "The connection does not allow this", code: "400", issue: "business-rule"}
+	return outcome("The connection does not allow this", "400", "business-rule")
 }
 
 func missing() *fault {
-	return &fault{message: "There is no such connection", code: "404", issue: "not-found"}
-}
-
-func broken() *fault {
-	return &fault{message: "Internal server error", code: "500", issue: "exception"}
+	return outcome("There is no such connection", "404", "not-found")
 }
 
 // open are the root fields that need no access token. Those that log in or renew
@@ -44,7 +41,7 @@ func (c *call) admit(roots []string) (status int, refusal map[string]any) {
 	for _, root := range roots {
 		rule, isOpen := open[root]
 		if rule.keyed && strings.TrimSpace(c.header.Get("clientkey")) == "" {
-			return http.StatusBadRequest, map[string]any{"statusCode": http.StatusBadRequest, "message": "A client key is required"}
+			return http.StatusBadRequest, identityFault(http.StatusBadRequest)
 		}
 		authenticated = authenticated || !isOpen
 	}
@@ -53,7 +50,7 @@ func (c *call) admit(roots []string) (status int, refusal map[string]any) {
 	}
 	m, err := c.s.whose(bearer(c.header), "access")
 	if err != nil {
-		return http.StatusUnauthorized, failure(&fault{message: err.Error(), code: "UNAUTHENTICATED"})
+		return http.StatusUnauthorized, failure(coded(err.Error(), "UNAUTHENTICATED"))
 	}
 	c.member = m
 	return http.StatusOK, nil
@@ -94,13 +91,13 @@ func refreshToken(h http.Header) string {
 
 // resolve returns the resolver of a root field. The caller holds the lock.
 func (c *call) resolve(field string) resolver {
+	if f := c.spell.failing.fault; f != nil && (c.spell.Partial == "" || c.spell.Partial == field) {
+		return func(map[string]any) (any, *fault) { return nil, f }
+	}
 	if c.member != nil {
 		c.s.count(c.member.id, field)
 	} else {
 		c.s.count(c.s.owner(c.header), field)
-	}
-	if c.s.faults.Partial == field {
-		return func(map[string]any) (any, *fault) { return nil, broken() }
 	}
 	switch field {
 	case "initSdk":
@@ -153,7 +150,7 @@ func (s *Simulator) count(member, field string) {
 func (c *call) getToken(map[string]any) (any, *fault) {
 	m, err := c.s.whose(c.header.Get("Authorization"), "id")
 	if err != nil {
-		return nil, &fault{message: err.Error(), code: "UNAUTHENTICATED"}
+		return nil, coded(err.Error(), "UNAUTHENTICATED")
 	}
 	t := c.s.issue(m, c.s.grant(m.id))
 	return map[string]any{
@@ -165,7 +162,7 @@ func (c *call) getToken(map[string]any) (any, *fault) {
 func (c *call) refresh(map[string]any) (any, *fault) {
 	t, ok := c.s.rotate(refreshToken(c.header))
 	if !ok {
-		return nil, &fault{message: "Refresh token is not valid", code: "UNAUTHENTICATED"}
+		return nil, coded("Refresh token is not valid", "UNAUTHENTICATED")
 	}
 	return map[string]any{"accessToken": t.access, "idToken": t.id, "refreshToken": t.refresh}, nil
 }
@@ -397,7 +394,7 @@ func (c *call) createConsent(args map[string]any) (any, *fault) {
 	category, _ := input["category"].([]any)
 	ias := slices.ContainsFunc(codesOf(category...), func(code string) bool { return plain(code) == "iasimportrecords" })
 	if p == "" {
-		return nil, &fault{message: "A provision is required", code: "400", issue: "invalid"}
+		return nil, outcome("A provision is required", "400", "invalid")
 	}
 	c.s.remember(c.member, c.s.now())
 	var made map[string]any

@@ -50,6 +50,7 @@ type Simulator struct {
 	grants  map[string]*grant
 	oauth   map[string]oauthState
 	faults  Faults
+	failing dialect // what faults say of requests that fail
 	calls   map[string]map[string]int
 	queries queryCache
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -643,11 +644,11 @@ func TestAuthentication(t *testing.T) {
 		{"the name of a type", `{__typename}`, nil, 200, `"Query"`},
 		{"refresh", `{refresh{accessToken}}`, []string{"refresh_token", refresh, "clientkey", "k"}, 200, `"accessToken"`},
 		{"refresh with a token that is over", `{refresh{accessToken}}`, []string{"refresh_token", refresh, "clientkey", "k", "Authorization", "Bearer " + stale}, 200, `"accessToken"`},
-		{"refresh without a client key", `{refresh{accessToken}}`, []string{"refresh_token", refresh}, 400, "client key"},
-		{"refresh with a blank client key", `{refresh{accessToken}}`, []string{"refresh_token", refresh, "clientkey", " "}, 400, "client key"},
+		{"refresh without a client key", `{refresh{accessToken}}`, []string{"refresh_token", refresh}, 400, `{"message":"Bad Request","statusCode":400}`},
+		{"refresh with a blank client key", `{refresh{accessToken}}`, []string{"refresh_token", refresh, "clientkey", " "}, 400, `{"message":"Bad Request","statusCode":400}`},
 		{"login", `{getToken{accessToken{jwtToken}}}`, []string{"Authorization", m.IDToken, "ClientKey", "k"}, 200, `"jwtToken"`},
 		{"login with a scheme", `{getToken{accessToken{jwtToken}}}`, []string{"Authorization", "Bearer " + m.IDToken, "clientkey", "k"}, 200, `"UNAUTHENTICATED"`},
-		{"login without a client key", `{getToken{accessToken{jwtToken}}}`, []string{"Authorization", m.IDToken}, 400, "client key"},
+		{"login without a client key", `{getToken{accessToken{jwtToken}}}`, []string{"Authorization", m.IDToken}, 400, `{"message":"Bad Request","statusCode":400}`},
 		{"both kinds at once, without a token", mixed, []string{"refresh_token", refresh, "clientkey", "k"}, 401, "No token available"},
 		{"a look at the schema", `{__schema{types{name}}}`, []string{"Authorization", "Bearer " + access}, 200, "GRAPHQL_VALIDATION_FAILED"},
 	} {
@@ -686,6 +687,110 @@ func TestOperationNames(t *testing.T) {
 		status, got := c.do("POST", "/v1/graphql", body, "Authorization", "Bearer "+token)
 		if status != 200 || !strings.Contains(got, tt.want) || strings.Contains(got, `"data"`) == strings.HasPrefix(tt.want, "GRAPHQL") {
 			t.Errorf("%s: %d %s", body, status, got)
+		}
+	}
+}
+
+// Every dialect of b.well's layers, word by word.
+func TestDialects(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	const (
+		graphql  = `{"query":"{tasks{total}}"}`
+		resource = `"resource":{"issue":[{"code":"%","details":{"text":"$"},"severity":"error"}],"resourceType":"OperationOutcome"}`
+		router   = `{"data":{"tasks":null},"errors":[{"extensions":{"code":"DOWNSTREAM_SERVICE_ERROR","errors":[{"extensions":{"code":"%"},"message":"$"}],` +
+			`"serviceName":"fhir","statusCode":#},"message":"Failed to fetch from Subgraph 'fhir'.","path":["tasks"]}]}`
+	)
+	plain := func(message, code string) string {
+		return `{"errors":[{"extensions":{"code":"` + code + `"},"message":"` + message + `"}]}`
+	}
+	inside := func(message, code, issue string) string {
+		return `{"data":{"tasks":null},"errors":[{"extensions":{"code":"` + code + `",` + strings.NewReplacer("%", issue, "$", message).Replace(resource) +
+			`},"message":"` + message + `","path":["tasks"]}]}`
+	}
+	nested := func(message, code, status string) string {
+		return strings.NewReplacer("%", code, "$", message, "#", status).Replace(router)
+	}
+	want := map[string]struct {
+		status         int
+		body, identity string // what the identity service says
+	}{
+		"auth-trouble":          {503, plain("Service unavailable", "INTERNAL_SERVER_ERROR"), `{"message":"Internal server error","statusCode":503}`},
+		"forbidden":             {403, plain("Forbidden", "FORBIDDEN"), `{"message":"Forbidden","statusCode":403}`},
+		"identity-400":          {400, `{"message":"Bad Request","statusCode":400}`, `{"message":"Bad Request","statusCode":400}`},
+		"identity-500":          {500, `{"message":"Internal server error","statusCode":500}`, `{"message":"Internal server error","statusCode":500}`},
+		"outcome-500":           {200, inside("Internal server error", "500", "processing"), ""},
+		"outcome-business-rule": {200, inside("The connection does not allow this", "400", "business-rule"), ""},
+		"outcome-exception":     {200, inside("Internal server error", "500", "exception"), ""},
+		"outcome-invalid":       {200, inside("The request is not valid", "400", "invalid"), ""},
+		"outcome-not-found":     {200, inside("There is no such connection", "404", "not-found"), ""},
+		"outcome-throttled":     {200, inside("Too many requests", "429", "throttled"), ""},
+		"outcome-timeout":       {200, inside("The source did not answer in time", "504", "timeout"), ""},
+		"outcome-transient":     {200, inside("Try again later", "503", "transient"), ""},
+		"overload":              {429, "Too Many Requests", "Too Many Requests"},
+		"resolver": {200, `{"data":{"tasks":null},"errors":[{"extensions":{"code":"INTERNAL_SERVER_ERROR"},"message":"Internal server error","path":["tasks"]}]}`,
+			""},
+		"router":          {200, nested("Internal server error", "INTERNAL_SERVER_ERROR", "500"), ""},
+		"router-401":      {200, nested("Token Expired", "UNAUTHENTICATED", "401"), ""},
+		"router-403":      {200, nested("Forbidden", "FORBIDDEN", "403"), ""},
+		"token-expired":   {401, plain("Token Expired", "UNAUTHENTICATED"), `{"message":"Unauthorized","statusCode":401}`},
+		"token-malformed": {401, plain("Malformed Token", "UNAUTHENTICATED"), `{"message":"Unauthorized","statusCode":401}`},
+		"token-missing":   {401, plain("No token available", "UNAUTHENTICATED"), `{"message":"Unauthorized","statusCode":401}`},
+		"token-signature": {401, plain("Invalid signature", "UNAUTHENTICATED"), `{"message":"Unauthorized","statusCode":401}`},
+		"validation": {200, `{"errors":[{"extensions":{"code":"GRAPHQL_VALIDATION_FAILED"},"message":"Cannot query field \"isDirect\" on type \"Connection\"."}]}`,
+			""},
+	}
+	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {m.IDToken}}.Encode()
+	for _, name := range Dialects() {
+		w, ok := want[name]
+		if !ok {
+			t.Errorf("%s is not expected", name)
+			continue
+		}
+		if status, body := c.do("PUT", "/sim/faults", `{"dialect":"`+name+`"}`); status != 200 {
+			t.Fatal(body)
+		}
+		if status, body := c.do("POST", "/v1/graphql", graphql, "Authorization", "Bearer "+token); status != w.status || strings.TrimSpace(body) != w.body {
+			t.Errorf("%s: %d\n%s\nwant\n%s", name, status, body, w.body)
+		}
+		if w.status == 200 { // of which the identity service has none
+			w.status, w.identity = 500, `{"message":"Internal server error","statusCode":500}`
+		}
+		if status, body := c.do("POST", "/identity/oauth/token", form, "Content-Type", "application/x-www-form-urlencoded"); status != w.status || strings.TrimSpace(body) != w.identity {
+			t.Errorf("%s, identity: %d %s, want %s", name, status, body, w.identity)
+		}
+	}
+	for status, code := range map[string]string{"400": "BAD_REQUEST", "404": "NOT_FOUND", "408": "REQUEST_TIMEOUT", "425": "TOO_EARLY", "500": "INTERNAL_SERVER_ERROR", "502": "INTERNAL_SERVER_ERROR"} {
+		c.do("PUT", "/sim/faults", `{"status":`+status+`}`)
+		if got, body := c.do("POST", "/v1/graphql", graphql); strconv.Itoa(got) != status || !strings.Contains(body, `"code":"`+code+`"`) {
+			t.Errorf("%s: %d %s", status, got, body)
+		}
+	}
+	for _, bad := range []string{`{"dialect":"klingon"}`, `{"dialect":"router","status":500}`, `{"dialect":"overload","partial":"tasks"}`, `{"status":503,"partial":"tasks"}`} {
+		if status, body := c.do("PUT", "/sim/faults", bad); status != 400 || !strings.Contains(body, "simulator") {
+			t.Errorf("%s: %d %s", bad, status, body)
+		}
+	}
+}
+
+// Retry-After is there if somebody asked for it.
+func TestRetryAfter(t *testing.T) {
+	c := serve(t, 1)
+	token, _ := c.access(c.sim.Members()[0])
+	for _, tt := range []struct{ faults, want string }{
+		{`{"dialect":"overload"}`, ""}, {`{"dialect":"overload","retryAfter":3}`, "3"}, {`{"dialect":"router","retryAfter":4}`, "4"},
+		{`{"status":503,"retryAfter":5}`, "5"}, {`{"errorRate":1,"retryAfter":6}`, "6"}, {`{"status":429}`, ""},
+	} {
+		if status, body := c.do("PUT", "/sim/faults", tt.faults); status != 200 {
+			t.Fatal(body)
+		}
+		r := httptest.NewRequest("POST", "/v1/graphql", strings.NewReader(`{"query":"{tasks{total}}"}`))
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		c.sim.Handler().ServeHTTP(w, r)
+		if got := w.Header().Get("Retry-After"); got != tt.want {
+			t.Errorf("%s: Retry-After %q, want %q", tt.faults, got, tt.want)
 		}
 	}
 }
