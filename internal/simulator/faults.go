@@ -3,6 +3,7 @@ package simulator
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -13,15 +14,50 @@ import (
 // Faults spoil b.well's answers until others are set. The zero value is a
 // b.well in good health.
 type Faults struct {
-	Latency    Duration `json:"latency,omitempty"`    // before every answer
-	ErrorRate  float64  `json:"errorRate,omitempty"`  // share of answers that are errors, 0 to 1
-	Status     int      `json:"status,omitempty"`     // HTTP status of those errors; default 503
-	Dialect    string   `json:"dialect,omitempty"`    // or the one of Dialects they are in
-	RetryAfter int      `json:"retryAfter,omitempty"` // seconds, sent with them
-	Malformed  string   `json:"malformed,omitempty"`  // html, empty, truncated, json, huge
-	Partial    string   `json:"partial,omitempty"`    // root field that fails while the others answer
-	Down       bool     `json:"down,omitempty"`       // connections are cut
-	Lag        Duration `json:"lag,omitempty"`        // reads lag behind writes by so much
+	Latency    Duration  `json:"latency,omitempty"`    // before every answer
+	Lag        Duration  `json:"lag,omitempty"`        // reads lag behind writes by so much
+	Status     int       `json:"status,omitempty"`     // answers are errors of this HTTP status
+	Dialect    string    `json:"dialect,omitempty"`    // or in this one of Dialects
+	Partial    Root      `json:"partial,omitempty"`    // of which only this root field fails
+	Malformed  Malformed `json:"malformed,omitempty"`  // answers are nonsense of this kind
+	Down       bool      `json:"down,omitempty"`       // connections are cut
+	ErrorRate  float64   `json:"errorRate,omitempty"`  // share of answers that are so, 0 to 1; 0 is all
+	RetryAfter int       `json:"retryAfter,omitempty"` // seconds, sent with errors
+}
+
+// A Root is a field of Query or Mutation. In JSON, true is "tasks", without
+// which the others still come.
+type Root string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *Root) UnmarshalJSON(b []byte) error {
+	text, err := choice(b, "tasks")
+	*r = Root(text)
+	return err
+}
+
+// Malformed is html, empty, truncated, json or huge. In JSON, true is "html".
+type Malformed string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Malformed) UnmarshalJSON(b []byte) error {
+	text, err := choice(b, "html")
+	*m = Malformed(text)
+	return err
+}
+
+// choice reads one of several words; true stands for one of them, false for none.
+func choice(b []byte, usual string) (text string, err error) {
+	switch string(b) {
+	case "true":
+		return usual, nil
+	case "false", "null":
+		return "", nil
+	}
+	if err := json.Unmarshal(b, &text); err != nil {
+		return "", errors.New("want a word, or true for " + usual)
+	}
+	return text, nil
 }
 
 // A Duration is written as Go writes one: "200ms".
@@ -43,26 +79,40 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 
 // SetFaults replaces all faults.
 func (s *Simulator) SetFaults(f Faults) error {
-	_, known := dialectOf(f.Dialect)
-	switch {
-	case f.ErrorRate < 0 || f.ErrorRate > 1:
-		return errors.New("simulator: errorRate: want 0 to 1")
-	case f.Latency < 0 || f.Lag < 0 || f.RetryAfter < 0:
-		return errors.New("simulator: a duration is negative")
-	case f.Malformed != "" && !slices.Contains([]string{"html", "empty", "truncated", "json", "huge"}, f.Malformed):
-		return errors.New("simulator: malformed: want html, empty, truncated, json or huge")
-	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
-		return errors.New("simulator: status: want an HTTP status")
-	case f.Dialect != "" && !known:
-		return errors.New("simulator: dialect: want " + strings.Join(Dialects(), ", "))
-	case f.Dialect != "" && f.Status != 0:
-		return errors.New("simulator: dialect: it has a status of its own")
-	case f.Partial != "" && (f.Status != 0 && f.Status != http.StatusOK || known && f.dialect().fault == nil):
-		return errors.New("simulator: partial: the others answer, so it wants an error that is inside a 200")
+	if err := s.check(f); err != nil {
+		return fmt.Errorf("simulator: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults, s.failing = f, f.dialect()
+	return nil
+}
+
+func (s *Simulator) check(f Faults) error {
+	_, known := dialectOf(f.Dialect)
+	fails := f.Status != 0 || f.Dialect != "" || f.Partial != ""
+	switch {
+	case f.ErrorRate < 0 || f.ErrorRate > 1:
+		return errors.New("errorRate: want 0 to 1")
+	case f.Latency < 0 || f.Lag < 0 || f.RetryAfter < 0:
+		return errors.New("a duration is negative")
+	case f.Malformed != "" && !slices.Contains([]Malformed{"html", "empty", "truncated", "json", "huge"}, f.Malformed):
+		return errors.New("malformed: want html, empty, truncated, json or huge")
+	case f.Status != 0 && f.Status != http.StatusOK && (f.Status < 400 || f.Status > 599):
+		return errors.New("status: want 200, or an HTTP status from 400 to 599")
+	case f.Dialect != "" && !known:
+		return errors.New("dialect: want " + strings.Join(Dialects(), ", "))
+	case f.Dialect != "" && f.Status != 0:
+		return errors.New("dialect: it has a status of its own")
+	case f.Partial != "" && !s.queries.has(string(f.Partial)):
+		return errors.New("partial: want a root field of the schema, as tasks or getMemberConnections")
+	case f.Partial != "" && f.dialect().fault == nil:
+		return errors.New("partial: the others answer, so it wants an error that is inside a 200")
+	case f.Down && f.Malformed != "", (f.Down || f.Malformed != "") && fails:
+		return errors.New("down, malformed and errors: want one of them")
+	case f.RetryAfter != 0 && !fails && (f.ErrorRate == 0 || f.Down || f.Malformed != ""):
+		return errors.New("retryAfter: want errors it goes with, by status, dialect, partial or errorRate")
+	}
 	return nil
 }
 
@@ -73,10 +123,10 @@ func (f Faults) dialect() dialect {
 	switch {
 	case known:
 		return d
-	case f.Partial != "":
-		return plainly(http.StatusOK)
 	case f.Status != 0:
 		return plainly(f.Status)
+	case f.Partial != "":
+		return plainly(http.StatusOK)
 	case f.ErrorRate > 0 && !f.Down && f.Malformed == "":
 		return plainly(http.StatusServiceUnavailable)
 	default:
@@ -128,7 +178,7 @@ func (s *Simulator) draw(h http.Header) spell {
 	return now
 }
 
-func malformed(w http.ResponseWriter, how string) {
+func malformed(w http.ResponseWriter, how Malformed) {
 	switch how {
 	case "html":
 		w.Header().Set("Content-Type", "text/html")

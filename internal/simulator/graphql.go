@@ -27,18 +27,32 @@ type queryCache struct {
 
 const cachedQueries = 256
 
+// ready loads the schema. The caller holds the lock.
+func (c *queryCache) ready() {
+	if c.schema != nil {
+		return
+	}
+	c.schema = gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: SDL})
+	c.rules = rules.NewDefaultRules()
+	// The published SDK declares variables it does not use, and sends the same
+	// fragment more than once in one document.
+	c.rules.RemoveRule(rules.NoUnusedVariablesRule.Name)
+	c.rules.RemoveRule(rules.UniqueFragmentNamesRule.Name)
+	c.docs = map[string]*ast.QueryDocument{}
+}
+
+// has reports whether the schema has a root field.
+func (c *queryCache) has(root string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ready()
+	return c.schema.Query.Fields.ForName(root) != nil || c.schema.Mutation.Fields.ForName(root) != nil
+}
+
 func (c *queryCache) load(text string) (*ast.QueryDocument, gqlerror.List) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.schema == nil {
-		c.schema = gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: SDL})
-		c.rules = rules.NewDefaultRules()
-		// The published SDK declares variables it does not use, and sends the same
-		// fragment more than once in one document.
-		c.rules.RemoveRule(rules.NoUnusedVariablesRule.Name)
-		c.rules.RemoveRule(rules.UniqueFragmentNamesRule.Name)
-		c.docs = map[string]*ast.QueryDocument{}
-	}
+	c.ready()
 	if doc := c.docs[text]; doc != nil {
 		return doc, nil
 	}

@@ -91,7 +91,7 @@ func refreshToken(h http.Header) string {
 
 // resolve returns the resolver of a root field. The caller holds the lock.
 func (c *call) resolve(field string) resolver {
-	if f := c.spell.failing.fault; f != nil && (c.spell.Partial == "" || c.spell.Partial == field) {
+	if f := c.spell.failing.fault; f != nil && (c.spell.Partial == "" || string(c.spell.Partial) == field) {
 		return func(map[string]any) (any, *fault) { return nil, f }
 	}
 	if c.member != nil {

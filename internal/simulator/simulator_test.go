@@ -774,6 +774,76 @@ func TestDialects(t *testing.T) {
 	}
 }
 
+// What a request for faults can say: nothing is taken that does nothing.
+func TestFaultRequests(t *testing.T) {
+	c := serve(t, 1)
+	token, _ := c.access(c.sim.Members()[0])
+	read := func() (int, string) {
+		return c.do("POST", "/v1/graphql", `{"query":"{getMemberConnections{status} tasks{total}}"}`, "Authorization", "Bearer "+token)
+	}
+	for _, tt := range []struct {
+		faults string
+		status int
+		want   string
+	}{
+		{`{"malformed":true}`, 200, "<html>"},
+		{`{"malformed":false}`, 200, `"CONNECTED"`},
+		{`{"partial":true}`, 200, `"path":["tasks"]`},
+		{`{"partial":false}`, 200, `"CONNECTED"`},
+		{`{"partial":null}`, 200, `"CONNECTED"`},
+		{`{"partial":"tasks","status":200}`, 200, `"path":["tasks"]`},
+		{`{"partial":"tasks","errorRate":1}`, 200, `"path":["tasks"]`},
+		{`{"partial":"activateDirectConnection"}`, 200, `"CONNECTED"`},
+		{`{"latency":"1ns"}`, 200, `"CONNECTED"`},
+		{`{"down":false}`, 200, `"CONNECTED"`},
+	} {
+		if status, body := c.do("PUT", "/sim/faults", tt.faults); status != 200 {
+			t.Errorf("%s: %d %s", tt.faults, status, body)
+		}
+		if status, body := read(); status != tt.status || !strings.Contains(body, tt.want) {
+			t.Errorf("%s: %d %s", tt.faults, status, body)
+		}
+	}
+	c.do("PUT", "/sim/faults", `{"status":503}`)
+	for _, bad := range []string{
+		`{"retryAfter":3}`, `{"malformed":"html","retryAfter":3}`, `{"partial":"nonsense"}`, `{"partial":"connections"}`, `{"malformed":"nonsense"}`,
+		`{"malformed":1}`, `{"partial":[]}`, `{"errorRate":-0.1}`, `{"errorRate":"1"}`, `{"status":99}`, `{"status":302}`, `{"status":204}`, `{"status":600}`,
+		`{"latency":"-1s"}`, `{"lag":"soon"}`, `{"down":true,"malformed":"html"}`, `{"down":true,"status":500}`, `{"malformed":"html","dialect":"router"}`,
+		`{"partial":"tasks","malformed":"html"}`, `{"Status":500,"nonsense":1}`, `[]`, `"html"`, ``,
+	} {
+		if status, body := c.do("PUT", "/sim/faults", bad); status != 400 || !strings.Contains(body, "simulator: ") {
+			t.Errorf("%s: %d %s", bad, status, body)
+		}
+		if status, _ := read(); status != 503 {
+			t.Fatalf("%s was refused and replaced what there was", bad)
+		}
+	}
+}
+
+// The error rate is a share of answers, of whatever kind they are.
+func TestErrorRate(t *testing.T) {
+	c := serve(t, 1)
+	token, _ := c.access(c.sim.Members()[0])
+	for _, faults := range []string{
+		`{"errorRate":0.3}`, `{"errorRate":0.3,"status":429}`, `{"errorRate":0.3,"dialect":"router"}`, `{"errorRate":0.3,"malformed":"truncated"}`,
+		`{"errorRate":0.3,"partial":"tasks"}`, `{"errorRate":0.3,"down":true}`,
+	} {
+		if status, body := c.do("PUT", "/sim/faults", faults); status != 200 {
+			t.Fatal(body)
+		}
+		good := 0
+		for range 200 {
+			status, body := c.do("POST", "/v1/graphql", `{"query":"{getMemberConnections{status} tasks{total}}"}`, "Authorization", "Bearer "+token)
+			if status == 200 && json.Valid([]byte(body)) && !strings.Contains(body, `"errors"`) {
+				good++
+			}
+		}
+		if good < 110 || good > 170 { // the seed is fixed, and so is the number
+			t.Errorf("%s: %d of 200 are well", faults, good)
+		}
+	}
+}
+
 // Retry-After is there if somebody asked for it.
 func TestRetryAfter(t *testing.T) {
 	c := serve(t, 1)
