@@ -465,9 +465,12 @@ type oauthState struct {
 
 func (c *call) oauthURL(args map[string]any) (any, *fault) {
 	id, _ := args["connectionId"].(string)
-	offered := slices.ContainsFunc(c.member.offers, func(o offer) bool { return o.Alias == id })
-	if len(c.member.rowsOf(id, "")) == 0 && !offered {
+	rows := c.member.rowsOf(id, "")
+	switch {
+	case len(rows) == 0 && !slices.ContainsFunc(c.member.offers, func(o offer) bool { return o.Alias == id }):
 		return nil, missing()
+	case len(rows) > 0 && !slices.ContainsFunc(rows, Row.byOAuth):
+		return nil, forbidden()
 	}
 	state := rand.Text()
 	c.s.oauth[state] = oauthState{c.member.id, id, c.s.now().Add(10 * time.Minute)}

@@ -66,6 +66,10 @@ func (r Row) text(field string) string {
 
 func (r Row) ias() bool { return strings.HasSuffix(r.text("integrationType"), "_IAS") }
 
+func (r Row) byOAuth() bool {
+	return r.text("integrationType") != "DIRECT_IAS" && r.text("category") != "BASIC"
+}
+
 type member struct {
 	id  string
 	rng *rand.Rand
@@ -126,6 +130,13 @@ var ErrNoMember = errors.New("simulator: there is no member of this id")
 
 // ErrNoConnection reports an id that no connection of the member has.
 var ErrNoConnection = errors.New("simulator: the member has no connection of this id")
+
+// ErrConsentEnded reports a login to an IAS connection of a member who has
+// revoked their consent: it must be given first.
+var ErrConsentEnded = errors.New("simulator: consent is revoked, and no login brings an IAS connection back without it")
+
+// ErrNoLogin reports a connection that no OAuth login connects.
+var ErrNoLogin = errors.New("simulator: DIRECT_IAS connections are activated, and BASIC ones take a password: no login connects them")
 
 // New returns a simulator with c.Members members.
 func New(c Config) *Simulator {
@@ -434,10 +445,18 @@ func (s *Simulator) SetConnection(memberID, connectionID string, fields Row) err
 	})
 }
 
-// RemoveConnection takes a connection off the list.
+// RemoveConnection takes a connection off the list, both of them if its id
+// stands twice.
 func (s *Simulator) RemoveConnection(memberID, connectionID string) error {
+	return s.RemoveConnectionOf(memberID, connectionID, "")
+}
+
+// RemoveConnectionOf does so for the rows of one integrationType, if it is given.
+func (s *Simulator) RemoveConnectionOf(memberID, connectionID, integrationType string) error {
 	return s.with(memberID, func(m *member) error {
-		left := slices.DeleteFunc(slices.Clone(m.rows), func(r Row) bool { return r.text("id") == connectionID })
+		left := slices.DeleteFunc(slices.Clone(m.rows), func(r Row) bool {
+			return r.text("id") == connectionID && (integrationType == "" || r.text("integrationType") == integrationType)
+		})
 		if len(left) == len(m.rows) {
 			return ErrNoConnection
 		}
@@ -447,27 +466,35 @@ func (s *Simulator) RemoveConnection(memberID, connectionID string) error {
 }
 
 // Login finishes an OAuth login without a browser: the connection works again,
-// or is made if it was only recommended.
+// or is made if it was only recommended. Where the id stands twice, both do.
 func (s *Simulator) Login(memberID, connectionID string) error {
 	return s.with(memberID, func(m *member) error { return s.login(m, connectionID) })
 }
 
 func (s *Simulator) login(m *member, connectionID string) error {
-	rows := m.rowsOf(connectionID, "")
-	if len(rows) == 0 {
-		i := slices.IndexFunc(m.offers, func(o offer) bool { return o.Alias == connectionID })
-		if i < 0 {
-			return ErrNoConnection
+	revoked := m.provision() == "deny"
+	if rows := m.rowsOf(connectionID, ""); len(rows) > 0 {
+		rows = slices.DeleteFunc(rows, func(r Row) bool { return !r.byOAuth() })
+		if len(rows) == 0 {
+			return ErrNoLogin
 		}
-		m.rows = append(m.rows, row(connectionID, m.offers[i].Name, "INDIRECT_IAS", s.now()))
-		rows = m.rows[len(m.rows)-1:]
-	}
-	for _, r := range rows {
-		if r.text("status") == "ACCESS_ENDED" || r.text("integrationType") == "DIRECT_IAS" && len(rows) > 1 {
-			continue
+		open := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.ias() && revoked })
+		if len(open) == 0 || len(open) < len(rows) && !slices.ContainsFunc(open, func(r Row) bool { return r.text("status") != "CONNECTED" }) {
+			return ErrConsentEnded // what the member came for does not work
 		}
-		s.connect(r)
+		for _, r := range open {
+			s.connect(r)
+		}
+		return nil
 	}
+	i := slices.IndexFunc(m.offers, func(o offer) bool { return o.Alias == connectionID })
+	switch {
+	case i < 0:
+		return ErrNoConnection
+	case revoked:
+		return ErrConsentEnded
+	}
+	m.rows = append(m.rows, row(connectionID, m.offers[i].Name, "INDIRECT_IAS", s.now()))
 	return nil
 }
 
@@ -621,6 +648,10 @@ func (m *member) uuid() string {
 func (s *Simulator) Name(memberID, connectionID string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.name(memberID, connectionID)
+}
+
+func (s *Simulator) name(memberID, connectionID string) string {
 	if m := s.members[memberID]; m != nil {
 		if rows := m.rowsOf(connectionID, ""); len(rows) > 0 && rows[0].text("name") != "" {
 			return rows[0].text("name")

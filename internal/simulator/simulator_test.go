@@ -381,6 +381,160 @@ func TestBrowserLogin(t *testing.T) {
 	}
 }
 
+// connectionOf returns the id of a member's first connection of a type.
+func connectionOf(t *testing.T, m MemberView, integrationType string) string {
+	t.Helper()
+	for _, r := range m.Connections {
+		if r.text("integrationType") == integrationType {
+			return r.text("id")
+		}
+	}
+	t.Fatalf("no %s connection", integrationType)
+	return ""
+}
+
+// A login does nothing for an IAS connection while consent is revoked, and says
+// so: over the control API, and to the browser.
+func TestLoginWithoutConsent(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	ias, proa, offer := connectionOf(t, m, "INDIRECT_IAS"), connectionOf(t, m, "PROA"), m.Recommendations[0]
+	login := func(id string, want int) {
+		t.Helper()
+		if status, body := c.do("POST", "/sim/members/"+m.ID+"/connections/"+id+"/login", ""); status != want {
+			t.Errorf("%s: %d %s", id, status, body)
+		}
+	}
+	mint := func(id string) string {
+		t.Helper()
+		var a struct {
+			Data struct {
+				GetOauthUrl struct{ RedirectUrl string }
+			}
+		}
+		_ = json.Unmarshal([]byte(c.query(token, `{getOauthUrl(connectionId:"`+id+`"){redirectUrl}}`)), &a)
+		return strings.TrimPrefix(a.Data.GetOauthUrl.RedirectUrl, c.base)
+	}
+	status := func(id, integration string) string {
+		t.Helper()
+		for _, r := range c.sim.Members()[0].Connections {
+			if r.text("id") == id && r.text("integrationType") == integration {
+				return r.text("status")
+			}
+		}
+		return "none"
+	}
+	// A second source by IAS was disconnected by the member before.
+	if err := c.sim.SetConnection(m.ID, "left-by_me", Row{"integrationType": "INDIRECT_IAS", "status": "DISCONNECTED"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.sim.SetConnection(m.ID, proa, Row{"integrationType": "PROA", "status": "EXPIRED"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.sim.SetConsent(m.ID, "deny"); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{ias, "left-by_me", offer} {
+		login(id, 409)
+		if path := mint(id); path != "" {
+			code, body := c.do("POST", path, "")
+			if code != http.StatusSeeOther || strings.Contains(body, "success") {
+				t.Errorf("%s: %d %s", id, code, body)
+			}
+			if code, body := c.do("GET", "/oauth/done?status_code=error", ""); code != 200 || !strings.Contains(body, "not connected") || strings.Contains(body, "You are connected") ||
+				!strings.Contains(body, `status_code:"error"`) {
+				t.Errorf("the page at the end: %d %s", code, body)
+			}
+		}
+	}
+	if a, b, d := status(ias, "INDIRECT_IAS"), status("left-by_me", "INDIRECT_IAS"), status(offer, "INDIRECT_IAS"); a != "ACCESS_ENDED" || b != "DISCONNECTED" || d != "none" {
+		t.Errorf("%s, %s, %s", a, b, d)
+	}
+	login(proa, 200) // which consent does not concern
+	if got := status(proa, "PROA"); got != "CONNECTED" {
+		t.Error(got)
+	}
+	if err := c.sim.SetConsent(m.ID, "permit"); err != nil {
+		t.Fatal(err)
+	}
+	login("left-by_me", 200)
+	login(offer, 200)
+	if a, b, d := status(ias, "INDIRECT_IAS"), status("left-by_me", "INDIRECT_IAS"), status(offer, "INDIRECT_IAS"); a != "CONNECTED" || b != "CONNECTED" || d != "CONNECTED" {
+		t.Errorf("%s, %s, %s", a, b, d)
+	}
+	// Access that has ended while consent is given comes back by a login.
+	if err := c.sim.SetConnection(m.ID, ias, Row{"integrationType": "INDIRECT_IAS", "status": "ACCESS_ENDED"}); err != nil {
+		t.Fatal(err)
+	}
+	login(ias, 200)
+	if got := status(ias, "INDIRECT_IAS"); got != "CONNECTED" {
+		t.Error(got)
+	}
+	login("no-such_source", 404)
+}
+
+// OAuth is for PROA, INDIRECT_IAS and what is recommended.
+func TestOAuthIsNotForAll(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	if err := c.sim.SetConnection(m.ID, "basic-1", Row{"category": "BASIC"}); err != nil {
+		t.Fatal(err)
+	}
+	direct := connectionOf(t, m, "DIRECT_IAS")
+	for id, want := range map[string]string{
+		connectionOf(t, m, "PROA"): "redirectUrl", connectionOf(t, m, "INDIRECT_IAS"): "redirectUrl", m.Recommendations[0]: "redirectUrl",
+		direct: "business-rule", "basic-1": "business-rule", "no-such_source": "not-found",
+	} {
+		if got := c.query(token, `{getOauthUrl(connectionId:"`+id+`"){redirectUrl}}`); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", id, got)
+		}
+	}
+	if status, body := c.do("POST", "/sim/members/"+m.ID+"/connections/"+direct+"/login", ""); status != 409 {
+		t.Errorf("a login to what is activated: %d %s", status, body)
+	}
+}
+
+// Where an id stands twice, integrationType says which row is meant.
+func TestTwins(t *testing.T) {
+	c := serve(t, 0)
+	if err := c.sim.AddMember(NewMember{ID: "ann", Connections: []Row{{"id": "a-1", "integrationType": "PROA"}, {"id": "a-1", "integrationType": "INDIRECT_IAS"}, {"id": "b-1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	rows := func() string {
+		var all []string
+		for _, r := range c.sim.Members()[0].Connections {
+			all = append(all, r.text("id")+" "+r.text("integrationType")+" "+r.text("status"))
+		}
+		return strings.Join(all, ", ")
+	}
+	const path = "/sim/members/ann/connections/a-1"
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"PUT", path, `{"integrationType":"INDIRECT_IAS","status":"EXPIRED"}`, 200, "a-1 PROA CONNECTED, a-1 INDIRECT_IAS EXPIRED, b-1 PROA CONNECTED"},
+		{"PUT", path, `{"status":"ERROR"}`, 200, "a-1 PROA ERROR, a-1 INDIRECT_IAS EXPIRED, b-1 PROA CONNECTED"},
+		{"POST", path + "/login", ``, 200, "a-1 PROA CONNECTED, a-1 INDIRECT_IAS CONNECTED, b-1 PROA CONNECTED"},
+		{"DELETE", path + "?integrationType=DIRECT_IAS", ``, 404, "a-1 PROA CONNECTED, a-1 INDIRECT_IAS CONNECTED, b-1 PROA CONNECTED"},
+		{"DELETE", path + "?integrationType=PROA", ``, 200, "a-1 INDIRECT_IAS CONNECTED, b-1 PROA CONNECTED"},
+		{"DELETE", path, ``, 200, "b-1 PROA CONNECTED"},
+		{"DELETE", path, ``, 404, "b-1 PROA CONNECTED"},
+	} {
+		if status, body := c.do(tt.method, tt.path, tt.body); status != tt.status || rows() != tt.want {
+			t.Errorf("%s %s %s: %d %s: %s", tt.method, tt.path, tt.body, status, body, rows())
+		}
+	}
+	if err := c.sim.AddMember(NewMember{ID: "bob", Connections: []Row{{"id": "a-1"}, {"id": "a-1", "integrationType": "INDIRECT_IAS"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := c.do("DELETE", "/sim/members/bob/connections/a-1", ""); status != 200 || len(c.sim.Members()[1].Connections) != 0 {
+		t.Error("without a type, both go")
+	}
+}
+
 func TestFaults(t *testing.T) {
 	c := serve(t, 1)
 	token, _ := c.access(c.sim.Members()[0])
