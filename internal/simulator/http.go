@@ -17,6 +17,9 @@ func (s *Simulator) Handler() http.Handler {
 	mux.HandleFunc("GET /oauth/authorize", s.authorize)
 	mux.HandleFunc("POST /oauth/authorize", s.authorized)
 	mux.HandleFunc("GET /oauth/done", authorizationDone)
+	mux.HandleFunc("GET /identity/verify", s.verify)
+	mux.HandleFunc("POST /identity/verify", s.verified)
+	mux.HandleFunc("GET /identity/done", func(w http.ResponseWriter, _ *http.Request) { page(w, http.StatusOK, verifiedPage, nil) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	s.control(mux)
 	return mux

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"html/template"
 	"net/http"
 )
@@ -33,7 +34,10 @@ button{width:100%;min-height:3.25rem;margin-top:.75rem;padding:.8rem 1rem;border
 ` + tell + `({status_code:"success"},"*")</script>` + pageFoot
 	failedPage = pageHead + `<h1>You are not connected</h1><p>Allow your app to look for your records first. Then ask it for a new link.</p>
 ` + tell + `({status_code:"error"},"*")</script>` + pageFoot
-	stalePage = pageHead + `<h1>This link was used or is too old</h1><p>Go back to your app and ask for a new one.</p>` + pageFoot
+	verifyPage = pageHead + `<h1>Prove who you are</h1><p>Show your passport to the camera. There is no camera.</p>
+<form method="post"><button>It is me</button></form>` + pageFoot
+	verifiedPage = pageHead + `<div class="mark" aria-hidden="true">✓</div><h1>Thank you</h1><p>You can close this page.</p>` + pageFoot
+	stalePage    = pageHead + `<h1>This link was used or is too old</h1><p>Go back to your app and ask for a new one.</p>` + pageFoot
 )
 
 func page(w http.ResponseWriter, status int, text string, data any) {
@@ -43,21 +47,17 @@ func page(w http.ResponseWriter, status int, text string, data any) {
 	_ = template.Must(template.New("page").Parse(text)).Execute(w, data)
 }
 
-// pending returns what an OAuth URL is for, and the name to show for it; with
+// asked returns what the URL of a page is for, and the name to show for it; with
 // use, the URL is used up.
-func (s *Simulator) pending(r *http.Request, use bool) (o oauthState, name string, fresh bool) {
+func (s *Simulator) asked(kind onceKind, r *http.Request, use bool) (o once, name string, fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := r.URL.Query().Get("state")
-	o, ok := s.oauth[state]
-	if use {
-		delete(s.oauth, state)
-	}
-	return o, s.name(o.member, o.connection), ok && s.now().Before(o.until)
+	o, fresh = s.pending(kind, r.URL.Query().Get("state"), use)
+	return o, s.name(o.member, o.what), fresh
 }
 
 func (s *Simulator) authorize(w http.ResponseWriter, r *http.Request) {
-	_, name, fresh := s.pending(r, false)
+	_, name, fresh := s.asked(oauthURL, r, false)
 	if !fresh {
 		page(w, http.StatusGone, stalePage, nil)
 		return
@@ -66,16 +66,33 @@ func (s *Simulator) authorize(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Simulator) authorized(w http.ResponseWriter, r *http.Request) {
-	o, _, fresh := s.pending(r, true)
+	o, _, fresh := s.asked(oauthURL, r, true)
 	if !fresh {
 		page(w, http.StatusGone, stalePage, nil)
 		return
 	}
 	code := "success"
-	if s.Login(o.member, o.connection) != nil {
+	if s.Login(o.member, o.what) != nil {
 		code = "error"
 	}
 	http.Redirect(w, r, "/oauth/done?status_code="+code, http.StatusSeeOther)
+}
+
+func (s *Simulator) verify(w http.ResponseWriter, r *http.Request) {
+	if _, _, fresh := s.asked(verificationURL, r, false); !fresh {
+		page(w, http.StatusGone, stalePage, nil)
+		return
+	}
+	page(w, http.StatusOK, verifyPage, nil)
+}
+
+func (s *Simulator) verified(w http.ResponseWriter, r *http.Request) {
+	o, _, fresh := s.asked(verificationURL, r, true)
+	if !fresh || s.SetIdentity(o.member, Identity{Status: validated}) != nil {
+		page(w, http.StatusGone, stalePage, nil)
+		return
+	}
+	http.Redirect(w, r, cmp.Or(o.what, "/identity/done"), http.StatusSeeOther)
 }
 
 func authorizationDone(w http.ResponseWriter, r *http.Request) {

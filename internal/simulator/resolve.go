@@ -1,11 +1,10 @@
 package simulator
 
 import (
-	"crypto/rand"
-	"maps"
+	"cmp"
+	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -28,67 +27,6 @@ func missing() *fault {
 	return outcome("There is no such connection", "404", "not-found")
 }
 
-// open are the root fields that need no access token. Those that log in or renew
-// a login need the client key.
-var open = map[string]struct{ keyed bool }{
-	"__typename": {}, "initSdk": {}, "getToken": {true}, "login": {true}, "refresh": {true},
-}
-
-// admit decides who may ask for roots before anything is executed. It returns
-// another status than 200, and what to answer, if not this caller.
-func (c *call) admit(roots []string) (status int, refusal map[string]any) {
-	authenticated := false
-	for _, root := range roots {
-		rule, isOpen := open[root]
-		if rule.keyed && strings.TrimSpace(c.header.Get("clientkey")) == "" {
-			return http.StatusBadRequest, identityFault(http.StatusBadRequest)
-		}
-		authenticated = authenticated || !isOpen
-	}
-	if !authenticated {
-		return http.StatusOK, nil
-	}
-	m, err := c.s.whose(bearer(c.header), "access")
-	if err != nil {
-		return http.StatusUnauthorized, failure(coded(err.Error(), "UNAUTHENTICATED"))
-	}
-	c.member = m
-	return http.StatusOK, nil
-}
-
-// bearer returns the token of an authorization of that kind, else nothing.
-func bearer(h http.Header) string {
-	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return token
-}
-
-// owner returns the id of the member whose request this is, as far as the tokens
-// say, whether they are good or not. The caller holds the lock.
-func (s *Simulator) owner(h http.Header) string {
-	for _, token := range []string{bearer(h), h.Get("Authorization")} {
-		if id := s.named(token); id != "" {
-			return id
-		}
-	}
-	if g := s.grants[refreshToken(h)]; g != nil {
-		return g.member
-	}
-	return ""
-}
-
-// refreshToken finds a header that canonical names do not have.
-func refreshToken(h http.Header) string {
-	for name, values := range h {
-		if strings.EqualFold(name, "refresh_token") && len(values) > 0 {
-			return values[0]
-		}
-	}
-	return ""
-}
-
 // resolve returns the resolver of a root field. The caller holds the lock.
 func (c *call) resolve(field string) resolver {
 	if f := c.spell.failing.fault; f != nil && (c.spell.Partial == "" || string(c.spell.Partial) == field) {
@@ -99,43 +37,33 @@ func (c *call) resolve(field string) resolver {
 	} else {
 		c.s.count(c.s.owner(c.header), field)
 	}
-	switch field {
-	case "initSdk":
-		return func(map[string]any) (any, *fault) { return nil, nil }
-	case "getToken", "login":
-		return c.getToken
-	case "refresh":
-		return c.refresh
+	if c.member != nil {
+		c.s.advance(c.member)
+		c.seen = c.s.seen(c.member)
 	}
-	c.s.advance(c.member)
-	c.seen = c.s.seen(c.member)
-	switch field {
-	case "getMemberConnections":
-		return c.connections
-	case "subscriptions":
-		return c.subscriptions
-	case "tasks":
-		return c.tasks
-	case "consents":
-		return c.consents
-	case "careTeams":
-		return c.careTeams
-	case "getOauthUrl":
-		return c.oauthURL
-	case "getDataSource":
-		return c.dataSource
-	case "verificationStatus":
-		return c.verification
-	case "createConsent":
-		return c.createConsent
-	case "activateDirectConnection":
-		return c.activate
-	case "disconnectConnection":
-		return c.disconnect
-	case "deleteConnection":
-		return c.remove
-	default:
-		return func(map[string]any) (any, *fault) { return nil, missing() }
+	r, ok := c.resolvers()[field]
+	if !ok {
+		panic("simulator: the schema has a field that nothing resolves: " + field) // a test asks for each
+	}
+	return r
+}
+
+// resolvers are those of all root fields.
+func (c *call) resolvers() map[string]resolver {
+	nothing := func(map[string]any) (any, *fault) { return nil, nil }
+	return map[string]resolver{
+		"initSdk": nothing,
+
+		"getToken": c.getToken, "login": c.login, "refresh": c.refresh, "createAuthCode": c.createAuthCode, "exchangeAuthCode": c.exchangeAuthCode,
+		"createGuestAccessToken": c.createGuestAccessToken,
+		"verificationStatus":     c.verification, "createVerificationUrl": c.createVerificationURL,
+		"updateUserAccountStatus": c.accountStatus, "accountDeletionStatusByClientPerson": c.deletionStatus,
+
+		"getMemberConnections": c.connections, "subscriptions": c.subscriptions, "tasks": c.tasks, "consents": c.consents, "careTeams": c.careTeams,
+		"createConsent": c.createConsent,
+
+		"getOauthUrl": c.oauthURL, "activateDirectConnection": c.activate, "disconnectConnection": c.disconnect, "deleteConnection": c.remove,
+		"createConnection": c.createConnection, "getDataSource": c.dataSource, "searchHealthResources": c.search, "requestConnection": c.requestConnection,
 	}
 }
 
@@ -144,27 +72,6 @@ func (s *Simulator) count(member, field string) {
 		s.calls[member] = map[string]int{}
 	}
 	s.calls[member][field]++
-}
-
-// getToken takes the raw token of the app's own identity provider.
-func (c *call) getToken(map[string]any) (any, *fault) {
-	m, err := c.s.whose(c.header.Get("Authorization"), "id")
-	if err != nil {
-		return nil, coded(err.Error(), "UNAUTHENTICATED")
-	}
-	t := c.s.issue(m, c.s.grant(m.id))
-	return map[string]any{
-		"accessToken": map[string]any{"jwtToken": t.access}, "idToken": map[string]any{"jwtToken": t.id},
-		"refreshToken": map[string]any{"token": t.refresh},
-	}, nil
-}
-
-func (c *call) refresh(map[string]any) (any, *fault) {
-	t, ok := c.s.rotate(refreshToken(c.header))
-	if !ok {
-		return nil, coded("Refresh token is not valid", "UNAUTHENTICATED")
-	}
-	return map[string]any{"accessToken": t.access, "idToken": t.id, "refreshToken": t.refresh}, nil
 }
 
 // connections leaves DATA_DELETED out unless it is asked for.
@@ -197,32 +104,56 @@ func texts(v any) ([]string, bool) {
 	return out, ok
 }
 
+// A search is what a list is asked for, by the names of its arguments.
+type search map[string]any
+
+// token reports whether a resource that has some codes is what a search token
+// asks for.
+func (q search) token(argument string, has ...string) bool {
+	want, without := codes(q[argument])
+	return (want == nil || overlap(want, has)) && !overlap(without, has)
+}
+
+// text reports the same of a search string or reference.
+func (q search) text(argument string, is string) bool {
+	asked, _ := q[argument].(map[string]any)
+	want, ok := texts(asked["values"])
+	if one, is := asked["value"].(string); is {
+		want, ok = append(want, one), true
+	}
+	return !ok || slices.Contains(want, is)
+}
+
 // codes returns the codes a search token asks for, and those it excludes.
 func codes(v any) (want, without []string) {
 	token, _ := v.(map[string]any)
-	var values []any
-	if one := token["value"]; one != nil {
-		values = append(values, one)
+	want = codesIn(token)
+	without = codesIn(token["notEquals"])
+	values, _ := token["values"].([]any)
+	for _, value := range append(values, token["value"]) {
+		one, _ := value.(map[string]any)
+		without = append(without, codesIn(one["notEquals"])...)
 	}
-	if many, ok := token["values"].([]any); ok {
-		values = append(values, many...)
-	}
-	add := func(list []string, v any) []string {
-		m, _ := v.(map[string]any)
-		for _, f := range []string{"code", "value"} {
-			if s, _ := m[f].(string); s != "" {
-				list = append(list, s)
-			}
+	return want, without
+}
+
+// codesIn returns the codes of a value, of its value and of its values.
+func codesIn(v any) []string {
+	m, _ := v.(map[string]any)
+	var all []string
+	for _, field := range []string{"code", "value"} {
+		switch x := m[field].(type) {
+		case string:
+			all = append(all, x)
+		case map[string]any:
+			all = append(all, codesIn(x)...)
 		}
-		return list
 	}
-	for _, v := range values {
-		want = add(want, v)
-		if m, _ := v.(map[string]any); m["notEquals"] != nil {
-			without = add(without, m["notEquals"])
-		}
+	values, _ := m["values"].([]any)
+	for _, x := range values {
+		all = append(all, codesIn(x)...)
 	}
-	return want, add(without, token["notEquals"])
+	return all
 }
 
 func codesOf(concepts ...any) []string {
@@ -240,29 +171,41 @@ func codesOf(concepts ...any) []string {
 	return all
 }
 
+// overlap compares codes of categories as b.well's readers have to: what is
+// written IAS_IMPORT_RECORDS is read ias:import:records.
 func overlap(a, b []string) bool {
-	return slices.ContainsFunc(a, func(x string) bool { return slices.Contains(b, x) })
+	return slices.ContainsFunc(a, func(x string) bool {
+		return slices.ContainsFunc(b, func(y string) bool { return plain(stored(x)) == plain(stored(y)) })
+	})
 }
 
-// bundle pages a list as the FHIR server does: a page number counts only with a
-// page size, and a bundle without entries has null for them.
-func bundle(list []any, args map[string]any) map[string]any {
+// bundle pages a list as the FHIR server does: by id, which says nothing of age;
+// a page number counts only with a page size; a bundle without entries has null
+// for them.
+func bundle(list []map[string]any, q search) map[string]any {
+	slices.SortFunc(list, func(a, b map[string]any) int { return strings.Compare(a["id"].(string), b["id"].(string)) })
 	total := len(list)
-	if n, ok := number(args["_count"]); ok && n > 0 {
-		page, _ := number(args["_getpagesoffset"])
+	if n, ok := number(q["_count"]); ok && n > 0 {
+		n = min(n, maxPage)
+		page, _ := number(q["_getpagesoffset"])
 		from := min(max(page, 0)*n, total)
 		list = list[from:min(from+n, total)]
+	} else {
+		list = list[:min(defaultPage, total)]
 	}
 	var entry any
 	if len(list) > 0 {
 		entries := make([]any, len(list))
 		for i, r := range list {
-			entries[i] = map[string]any{"resource": r}
+			entries[i] = map[string]any{"id": r["id"], "resource": r}
 		}
 		entry = entries
 	}
 	return map[string]any{"total": total, "entry": entry}
 }
+
+// What the FHIR server sends at most, unasked and asked.
+const defaultPage, maxPage = 100, 1000
 
 func number(v any) (int, bool) {
 	switch n := v.(type) {
@@ -280,24 +223,30 @@ func number(v any) (int, bool) {
 // subscriptions is how SDK 2.x reads connections: FHIR Subscription resources,
 // the row in extensions, PROA only, no integration type.
 func (c *call) subscriptions(args map[string]any) (any, *fault) {
-	list := []any{}
+	const proa = "https://icanbwell.com/proa"
+	var list []map[string]any
 	for i, r := range c.seen.rows {
-		if r.text("integrationType") != "PROA" || r.text("syncStatus") == "DATA_DELETED" {
+		if r.text("integrationType") != "PROA" || r.text("syncStatus") == "DATA_DELETED" || !search(args).text("_source", proa) {
 			continue
 		}
-		var extensions []any
-		for _, e := range [][2]string{ // b.well's word and getMemberConnections'
-			{"service_slug", "id"}, {"token-status", "status"}, {"connection_name", "name"}, {"category", "type"}, {"data-connection-status", "syncStatus"},
-		} {
-			extensions = append(extensions, map[string]any{"id": e[0], "url": "https://icanbwell.com/codes/" + e[0], "valueString": r.text(e[1])})
+		kind := "oauth"
+		if r.text("category") == "BASIC" {
+			kind = "hapi"
 		}
-		extensions = append(extensions, map[string]any{"id": "connection_type", "valueString": "oauth"})
+		var extensions []any
+		for _, e := range [][2]string{ // b.well's words, with getMemberConnections'
+			{"service_slug", r.text("id")}, {"token-status", r.text("status")}, {"connection_name", r.text("name")}, {"connection_type", kind},
+			{"category", r.text("type")}, {"data-connection-status", r.text("syncStatus")},
+		} {
+			extensions = append(extensions, map[string]any{"id": e[0], "url": "https://icanbwell.com/codes/" + e[0], "valueString": e[1]})
+		}
 		list = append(list, map[string]any{
-			"id": "subscription-" + c.member.id + "-" + strconv.Itoa(i), "meta": map[string]any{"source": "https://icanbwell.com/proa"},
+			"id": fmt.Sprintf("subscription-%s-%04d", c.member.id, i), "meta": map[string]any{"source": proa},
 			"subscriptionStatus": []any{map[string]any{
-				"meta": map[string]any{"lastUpdated": r["statusUpdated"]}, "error": r["syncErrors"], "extension": extensions,
+				"meta": map[string]any{"lastUpdated": zoned(r["statusUpdated"])}, "error": r["syncErrors"], "extension": extensions,
 				"notificationEvent": []any{
-					map[string]any{"id": "created-date", "timestamp": r["created"]}, map[string]any{"id": "data-last-updated", "timestamp": r["lastSynced"]},
+					map[string]any{"id": "created-date", "timestamp": zoned(r["created"])},
+					map[string]any{"id": "data-last-updated", "timestamp": zoned(r["lastSynced"])},
 				},
 			}},
 		})
@@ -305,76 +254,61 @@ func (c *call) subscriptions(args map[string]any) (any, *fault) {
 	return bundle(list, args), nil
 }
 
+// zoned writes a connection's date as FHIR resources have it, if it is one.
+func zoned(date any) any {
+	text, _ := date.(string)
+	if at, err := time.Parse("2006-01-02T15:04:05.999999", text); err == nil {
+		return instant(at)
+	}
+	return date
+}
+
 func (c *call) tasks(args map[string]any) (any, *fault) {
-	list := []any{}
-	want, _ := codes(args["code"])
-	status, _ := codes(args["status"])
-	_, without := codes(args["performer"])
+	q := search(args)
+	var list []map[string]any
 	for _, t := range c.seen.tasks {
 		performers, _ := t["performerType"].([]any)
-		is, _ := t["status"].(string)
-		if want != nil && !overlap(want, codesOf(t["code"])) || status != nil && !slices.Contains(status, is) ||
-			overlap(without, codesOf(performers...)) {
-			continue
+		id, _ := t["id"].(string)
+		status, _ := t["status"].(string)
+		if q.token("code", codesOf(t["code"])...) && q.token("status", status) && q.token("performer", codesOf(performers...)...) &&
+			q.token("identifier") && q.token("_tag") && q.text("id", id) && q.text("subject", "Patient/"+c.member.id) {
+			list = append(list, t)
 		}
-		list = append(list, t)
 	}
 	return bundle(list, args), nil
-}
-
-func (c *call) consents(args map[string]any) (any, *fault) {
-	list := []any{}
-	want, _ := codes(args["category"])
-	for _, consent := range c.seen.consents {
-		category, _ := consent["category"].([]any)
-		has := codesOf(category...)
-		if want != nil && !slices.ContainsFunc(want, func(w string) bool {
-			return slices.ContainsFunc(has, func(h string) bool { return plain(h) == plain(w) })
-		}) {
-			continue
-		}
-		list = append(list, consent)
-	}
-	return bundle(list, args), nil
-}
-
-func plain(code string) string {
-	return strings.Map(func(r rune) rune {
-		if strings.ContainsRune(":_-", r) {
-			return -1
-		}
-		return r
-	}, strings.ToLower(code))
 }
 
 func (c *call) careTeams(args map[string]any) (any, *fault) {
-	const recommended = "recommended-connections"
-	if want, _ := codes(args["category"]); want != nil && !slices.Contains(want, recommended) {
-		return bundle(nil, args), nil
-	}
+	const recommended, active = "recommended-connections", "active"
+	id := "careteam-" + c.member.id
 	var people []any
 	for _, o := range c.seen.open() {
 		people = append(people, map[string]any{"member": map[string]any{
-			"reference": "Organization/" + o.Alias, "type": "Organization",
-			"resource": map[string]any{"__typename": "Organization", "id": "org-" + o.Alias, "name": o.Name, "alias": []any{o.Alias}},
+			"reference": "Organization/org-" + o.Alias, "type": "Organization",
+			"resource": map[string]any{
+				"__typename": "Organization", "resourceType": "Organization", "id": "org-" + o.Alias, "name": o.Name, "alias": []any{o.Alias},
+			},
 		}})
 	}
-	if people == nil {
+	q := search(args)
+	if people == nil || !q.token("category", recommended) || !q.token("status", active) || !q.text("id", id) {
 		return bundle(nil, args), nil
 	}
-	return bundle([]any{map[string]any{
-		"id": "careteam-" + c.member.id, "status": "active",
+	return bundle([]map[string]any{{
+		"resourceType": "CareTeam", "id": id, "status": active, "name": "Recommended connections",
 		"category":    []any{map[string]any{"coding": []any{map[string]any{"code": recommended}}}},
 		"participant": people,
 	}}, args), nil
 }
 
-func (c *call) verification(map[string]any) (any, *fault) {
-	var errorCode any
-	if code := c.seen.identity.ErrorCode; code != "" {
-		errorCode = code
+// source returns what is known of a place to connect: to this member, or at all.
+func (c *call) source(id string) (offer, bool) {
+	all := append(slices.Clone(c.member.offers), sources()...)
+	i := slices.IndexFunc(all, func(o offer) bool { return o.Alias == id })
+	if i < 0 {
+		return offer{}, false
 	}
-	return map[string]any{"status": c.seen.identity.Status, "errorCode": errorCode}, nil
+	return all[i], true
 }
 
 func (c *call) dataSource(args map[string]any) (any, *fault) {
@@ -382,37 +316,42 @@ func (c *call) dataSource(args map[string]any) (any, *fault) {
 	if rows := c.seen.rowsOf(id, ""); len(rows) > 0 {
 		return rows[0], nil
 	}
+	if o, ok := c.source(id); ok {
+		return map[string]any{"id": id, "name": o.Name, "category": "OAUTH", "type": "CLINICAL", "integrationType": nil}, nil
+	}
 	return nil, missing()
 }
 
-// createConsent takes the enums upper case, as b.well does, and answers with
-// the provision as it was sent.
-func (c *call) createConsent(args map[string]any) (any, *fault) {
-	input, _ := args["consentInput"].(map[string]any)
-	provision, _ := input["provision"].(map[string]any)
-	p, _ := provision["type"].(string)
-	category, _ := input["category"].([]any)
-	ias := slices.ContainsFunc(codesOf(category...), func(code string) bool { return plain(code) == "iasimportrecords" })
-	if p == "" {
-		return nil, outcome("A provision is required", "400", "invalid")
+// search finds the places that there are by their names.
+func (c *call) search(args map[string]any) (any, *fault) {
+	input, _ := args["searchInput"].(map[string]any)
+	words, _ := input["search"].(string)
+	paging, _ := input["paging"].(map[string]any)
+	size, ok := number(paging["pageSize"])
+	if !ok || size <= 0 {
+		size = 20
 	}
-	c.s.remember(c.member, c.s.now())
-	var made map[string]any
-	if ias && input["status"] == "ACTIVE" {
-		made = c.s.consent(c.member, p, c.s.now())
-	} else {
-		now := instant(c.s.now())
-		made = map[string]any{
-			"id": c.member.uuid(), "status": strings.ToLower(input["status"].(string)), "dateTime": now,
-			"meta": map[string]any{"lastUpdated": now}, "category": category, "provision": map[string]any{"type": strings.ToLower(p)},
+	var found []any
+	for _, o := range sources() {
+		if !strings.Contains(strings.ToLower(o.Name), strings.ToLower(words)) {
+			continue
 		}
-		// Appended in front: only an IAS consent is the last one.
-		c.member.consents = append([]map[string]any{made}, c.member.consents...)
+		endpoint := []any{map[string]any{"name": o.Alias}}
+		found = append(found, map[string]any{
+			"type": "PRACTICE", "id": "org-" + o.Alias, "content": o.Name, "endpoint": endpoint,
+			"organization": []any{map[string]any{"name": o.Name, "endpoint": endpoint}},
+		})
 	}
-	answer := map[string]any{}
-	maps.Copy(answer, made)
-	answer["provision"] = map[string]any{"type": p}
-	return answer, nil
+	page, _ := number(paging["pageNumber"])
+	from := min(max(page, 0)*size, len(found))
+	return map[string]any{
+		"pagingInfo": map[string]any{"pageNumber": page, "pageSize": size, "totalItems": len(found), "totalPages": (len(found) + size - 1) / size},
+		"results":    found[from:min(from+size, len(found))],
+	}, nil
+}
+
+func (c *call) requestConnection(map[string]any) (any, *fault) {
+	return operationOutcome("information", "informational", "The source was asked for"), nil
 }
 
 // change sets the status of the connection an operation names.
@@ -457,11 +396,40 @@ func (c *call) remove(args map[string]any) (any, *fault) {
 	return c.change(args, func(Row) bool { return true }, "DELETED", "DATA_DELETED")
 }
 
-// oauthState is one URL that was minted; each works once.
-type oauthState struct {
-	member, connection string
-	until              time.Time
+// createConnection connects a source by username and password, any of them: what
+// b.well calls BASIC. A type other than DIRECT is in b.well's newer pages.
+func (c *call) createConnection(args map[string]any) (any, *fault) {
+	text := func(name string) string { s, _ := args[name].(string); return s }
+	id, kind := text("connectionId"), text("integrationType")
+	if kind != "DIRECT" && (text("username") == "" || text("password") == "") {
+		return nil, outcome("A username and a password are required", "400", "invalid")
+	}
+	rows := c.member.rowsOf(id, kind)
+	o, known := c.source(id)
+	made := row(id, o.Name, cmp.Or(kind, "PROA"), c.s.now())
+	made["category"] = "BASIC"
+	switch {
+	case len(rows) > 0:
+		made = rows[0]
+	case !known:
+		return nil, missing()
+	}
+	switch {
+	case made.ias() && c.member.provision() == "deny", len(rows) > 0 && made.text("category") != "BASIC":
+		return nil, forbidden()
+	case len(rows) > 0 && made.text("status") == "CONNECTED":
+		return nil, outcome("Already Connected", "409", "business-rule")
+	}
+	c.s.remember(c.member, c.s.now())
+	if len(rows) == 0 {
+		c.member.rows = append(c.member.rows, made)
+	}
+	c.s.connect(made)
+	return made, nil
 }
+
+// urlLife is how long the URLs are good that a member's browser is sent to.
+const urlLife = 10 * time.Minute
 
 func (c *call) oauthURL(args map[string]any) (any, *fault) {
 	id, _ := args["connectionId"].(string)
@@ -472,7 +440,5 @@ func (c *call) oauthURL(args map[string]any) (any, *fault) {
 	case len(rows) > 0 && !slices.ContainsFunc(rows, Row.byOAuth):
 		return nil, forbidden()
 	}
-	state := rand.Text()
-	c.s.oauth[state] = oauthState{c.member.id, id, c.s.now().Add(10 * time.Minute)}
-	return map[string]any{"redirectUrl": c.base + "/oauth/authorize?state=" + state}, nil
+	return map[string]any{"redirectUrl": c.base + "/oauth/authorize?state=" + c.s.mint(once{oauthURL, c.member.id, id, c.s.now().Add(urlLife)})}, nil
 }

@@ -47,8 +47,9 @@ type Simulator struct {
 	chance  *rand.Rand // of faults, which must not change what members are
 	members map[string]*member
 	order   []string // ids, as they were added
+	made    int      // members ever made
 	grants  map[string]*grant
-	oauth   map[string]oauthState
+	once    map[string]once
 	faults  Faults
 	failing dialect // what faults say of requests that fail
 	calls   map[string]map[string]int
@@ -75,10 +76,11 @@ type member struct {
 	rng *rand.Rand
 
 	state
-	before  []snapshot // what changed of late, for reads that lag
-	taskAt  time.Time  // when the search goes on
-	idToken string
-	refresh string
+	before   []snapshot // what changed of late, for reads that lag
+	taskAt   time.Time  // when the search goes on
+	idToken  string
+	refresh  string
+	deletion *deletion
 
 	generation int // of access tokens: those of earlier ones are refused
 }
@@ -147,12 +149,12 @@ func New(c Config) *Simulator {
 		now: c.Now, secret: fmt.Appendf(nil, "simulated signing key %d", c.Seed),
 		life: cmp.Or(c.TokenLife, time.Hour), seeded: c.Seed, past: past(c.Now()),
 		chance:  rand.New(rand.NewPCG(c.Seed, 0xfa017)), //nolint:gosec // it makes up errors
-		members: map[string]*member{}, grants: map[string]*grant{}, oauth: map[string]oauthState{},
+		members: map[string]*member{}, grants: map[string]*grant{}, once: map[string]once{},
 		calls: map[string]map[string]int{},
 	}
 	for range c.Members {
 		s.mu.Lock()
-		s.seed()
+		s.seed(NewMember{})
 		s.mu.Unlock()
 	}
 	return s
@@ -184,14 +186,14 @@ func sources() []offer {
 }
 
 // seed adds one member as every seeded one is: a PROA, an INDIRECT_IAS and a
-// DIRECT_IAS connection, sometimes one source by two ways, a recommendation,
-// consent given, the search completed. The caller holds the lock.
-func (s *Simulator) seed() *member {
-	n := len(s.order) + 1
-	for s.members[fmt.Sprintf("member-%04d", n)] != nil { // somebody took the name
-		n++
+// DIRECT_IAS connection, sometimes one source by two ways, a recommendation. The
+// caller holds the lock.
+func (s *Simulator) seed(n NewMember) *member {
+	number := s.made + 1
+	for s.members[fmt.Sprintf("member-%04d", number)] != nil { // somebody took the name
+		number++
 	}
-	m := s.add(fmt.Sprintf("member-%04d", n))
+	m := s.add(fmt.Sprintf("member-%04d", number))
 	all := sources()
 	m.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for i, t := range []string{"PROA", "INDIRECT_IAS", "DIRECT_IAS"} {
@@ -201,14 +203,22 @@ func (s *Simulator) seed() *member {
 		m.rows = append(m.rows, s.old(m, all[0].Alias, all[0].Name, "INDIRECT_IAS"))
 	}
 	m.offers = []offer{all[4]}
-	s.settled(m)
+	s.settle(m, n)
 	return m
 }
 
-// settled gives a new member consent and a search, both of long ago.
-func (s *Simulator) settled(m *member) {
-	s.consent(m, "PERMIT", s.past)
-	s.task(m, "completed", s.past)
+// settle gives a new member consent and a search of long ago, if nothing else is
+// wanted.
+func (s *Simulator) settle(m *member, n NewMember) {
+	m.identity = n.identity(s.past)
+	switch n.Consent {
+	case "none":
+	case "deny":
+		s.consent(m, "DENY", s.past)
+	default:
+		m.give(s.past, "ACTIVE", "PERMIT", iasCategory)
+		s.task(m, "completed", s.past)
+	}
 }
 
 // old is a connection of a source that has worked for a while before the start.
@@ -235,14 +245,15 @@ func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.00
 // add makes an empty member. The caller holds the lock.
 func (s *Simulator) add(id string) *member {
 	m := &member{
-		id: id, state: state{identity: Identity{Status: validated, since: s.past}},
+		id: id,
 		// A source of chance of its own: what happens to one member changes no other.
-		rng: rand.New(rand.NewPCG(s.seeded, 0x5ca1ab1e+uint64(len(s.order)))), //nolint:gosec // it makes up test data
+		rng: rand.New(rand.NewPCG(s.seeded, 0x5ca1ab1e+uint64(s.made))), //nolint:gosec // it makes up test data
 	}
 	m.idToken = s.jwt(m, 365*24*time.Hour, "id")
 	m.refresh = s.grant(id)
 	s.members[id] = m
 	s.order = append(s.order, id)
+	s.made++
 	return m
 }
 
@@ -305,41 +316,47 @@ type NewMember struct {
 	ID          string `json:"id"`
 	Connections []Row  `json:"connections"`
 	Identity    string `json:"identity"` // default validated
+	Consent     string `json:"consent"`  // permit, the default, deny or none
 }
 
 // AddMembers adds seeded members and returns their ids. Of n, only what is not
 // their ids and connections counts.
 func (s *Simulator) AddMembers(count int, n NewMember) ([]string, error) {
-	identity, err := n.identity(s.past)
-	if err != nil {
+	if err := n.validate(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids := make([]string, 0, count)
 	for range count {
-		m := s.seed()
-		m.identity = identity
-		ids = append(ids, m.id)
+		ids = append(ids, s.seed(n).id)
 	}
 	return ids, nil
 }
 
-func (n NewMember) identity(since time.Time) (Identity, error) {
-	i := Identity{Status: cmp.Or(n.Identity, validated), since: since}
-	return i, i.validate()
-}
-
-// AddMember adds a member with connections of one's own.
-func (s *Simulator) AddMember(n NewMember) error {
-	identity, err := n.identity(s.past)
-	if err != nil {
+func (n NewMember) validate() error {
+	if err := n.identity(time.Time{}).validate(); err != nil {
 		return err
+	}
+	if !slices.Contains([]string{"", "permit", "deny", "none"}, n.Consent) {
+		return errors.New("simulator: consent: want permit, deny or none")
 	}
 	for _, fields := range n.Connections {
 		if fields.text("id") == "" {
 			return errors.New("simulator: add member: a connection has no id")
 		}
+	}
+	return nil
+}
+
+func (n NewMember) identity(since time.Time) Identity {
+	return Identity{Status: cmp.Or(n.Identity, validated), since: since}
+}
+
+// AddMember adds a member with connections of one's own.
+func (s *Simulator) AddMember(n NewMember) error {
+	if err := n.validate(); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -347,13 +364,12 @@ func (s *Simulator) AddMember(n NewMember) error {
 		return errors.New("simulator: add member: the id is empty or taken")
 	}
 	m := s.add(n.ID)
-	m.identity = identity
 	for _, fields := range n.Connections {
 		r := s.old(m, fields.text("id"), "Clinic "+fields.text("id"), "PROA")
 		maps.Copy(r, fields)
 		m.rows = append(m.rows, r)
 	}
-	s.settled(m)
+	s.settle(m, n)
 	return nil
 }
 
@@ -505,57 +521,6 @@ func (s *Simulator) connect(r Row) {
 	r["status"], r["syncStatus"], r["syncErrors"] = "CONNECTED", "RETRIEVED", nil
 }
 
-// SetConsent gives or revokes the member's IAS consent, with what b.well makes
-// follow from it.
-func (s *Simulator) SetConsent(memberID, provision string) error {
-	p := strings.ToUpper(provision)
-	if p != "PERMIT" && p != "DENY" {
-		return errors.New("simulator: provision: want permit or deny")
-	}
-	return s.with(memberID, func(m *member) error {
-		s.consent(m, p, s.now())
-		return nil
-	})
-}
-
-// consent appends a consent, as createConsent does: denying ends access of the
-// IAS connections that work, permitting restores them; what the member
-// disconnected stays so.
-func (s *Simulator) consent(m *member, provision string, now time.Time) map[string]any {
-	c := map[string]any{
-		"id": m.uuid(), "status": "active", "dateTime": instant(now), "meta": map[string]any{"lastUpdated": instant(now)},
-		"category":  []any{map[string]any{"coding": []any{map[string]any{"system": "http://www.icanbwell.com/consent-category", "code": "ias:import:records"}}}},
-		"provision": map[string]any{"type": strings.ToLower(provision)},
-		"patient":   map[string]any{"reference": "Patient/" + m.id},
-	}
-	m.consents = append(m.consents, c)
-	for _, r := range m.rows {
-		switch {
-		case !r.ias():
-		case provision == "DENY" && slices.Contains([]string{"CONNECTED", "EXPIRED", "ERROR"}, r.text("status")):
-			r["status"], r["statusUpdated"] = "ACCESS_ENDED", zoneless(now)
-		case provision == "PERMIT" && r.text("status") == "ACCESS_ENDED":
-			r["status"], r["statusUpdated"] = "CONNECTED", zoneless(now)
-		}
-	}
-	if provision == "DENY" {
-		s.task(m, "rejected", now)
-	} else if len(m.consents) > 1 {
-		s.task(m, "ready", now)
-		m.taskAt = now.Add(2 * time.Second)
-	}
-	return c
-}
-
-func (s *state) provision() string {
-	if len(s.consents) == 0 {
-		return "none"
-	}
-	p, _ := s.consents[len(s.consents)-1]["provision"].(map[string]any)
-	t, _ := p["type"].(string)
-	return t
-}
-
 // SetTask sets the status of the member's network search.
 func (s *Simulator) SetTask(memberID, status string) error {
 	if status == "" {
@@ -571,7 +536,7 @@ func (s *Simulator) SetTask(memberID, status string) error {
 func (s *Simulator) task(m *member, status string, now time.Time) {
 	if len(m.tasks) == 0 {
 		m.tasks = []map[string]any{{
-			"id":         m.uuid(),
+			"id": m.uuid(), "resourceType": "Task", "for": map[string]any{"reference": "Patient/" + m.id},
 			"code":       map[string]any{"coding": []any{map[string]any{"system": "https://www.icanbwell.com/activityType", "code": "network-data-retrieval"}}},
 			"authoredOn": instant(now), "performerType": []any{map[string]any{"coding": []any{map[string]any{"code": "system"}}}},
 		}}

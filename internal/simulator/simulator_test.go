@@ -4,15 +4,21 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
 )
 
 type client struct {
@@ -1060,6 +1066,277 @@ func TestCalls(t *testing.T) {
 	}
 	if got := c.sim.Calls(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// Whatever the schema promises is answered.
+func TestEveryRootIsResolved(t *testing.T) {
+	c := &call{s: New(Config{Members: 1})}
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: SDL})
+	known := c.resolvers()
+	for _, root := range []*ast.Definition{schema.Query, schema.Mutation} {
+		for _, f := range root.Fields {
+			if known[f.Name] == nil && !strings.HasPrefix(f.Name, "__") {
+				t.Errorf("nothing resolves %s", f.Name)
+			}
+		}
+	}
+	maps.DeleteFunc(known, func(name string, _ resolver) bool {
+		return schema.Query.Fields.ForName(name) != nil || schema.Mutation.Fields.ForName(name) != nil
+	})
+	for name := range known {
+		t.Errorf("the schema has no %s", name)
+	}
+}
+
+func TestConsents(t *testing.T) {
+	c := serve(t, 0)
+	for _, body := range []string{`{"id":"none","consent":"none","connections":[{"id":"a-1","integrationType":"INDIRECT_IAS","status":"EXPIRED"}]}`, `{"id":"deny","consent":"deny"}`, `{"id":"permit"}`} {
+		if status, answer := c.do("POST", "/sim/members", body); status != 200 {
+			t.Fatal(answer)
+		}
+	}
+	if status, _ := c.do("POST", "/sim/members", `{"id":"x","consent":"perhaps"}`); status != 400 {
+		t.Error(status)
+	}
+	for i, want := range []string{`none []`, `deny ["rejected"]`, `permit ["completed"]`} {
+		m := c.sim.Members()[i]
+		var tasks []any
+		for _, task := range m.Tasks {
+			tasks = append(tasks, task["status"])
+		}
+		if got := fmt.Sprintf("%s %q", m.Consent, tasks); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	token, _ := c.access(c.sim.Members()[0])
+	give := func(status, provision, category string) string {
+		return c.query(token, `mutation{createConsent(consentInput:{status:`+status+`,provision:{type:`+provision+`},category:[{coding:[{code:"`+category+`"}]}]}){id status provision{type} category{coding{code}}}}`)
+	}
+	if got := c.query(token, `{consents{total entry{resource{id}}} tasks{total}}`); got != `{"data":{"consents":{"entry":null,"total":0},"tasks":{"total":0}}}` {
+		t.Error(got)
+	}
+	// What is not in force, or of another kind, changes nothing.
+	for _, got := range []string{
+		give("REJECTED", "PERMIT", "IAS_IMPORT_RECORDS"), give("ENTERED_IN_ERROR", "DENY", "IAS_IMPORT_RECORDS"), give("ACTIVE", "DENY", "TOS"), give("ACTIVE", "DENY", "DATA_SHARING"),
+	} {
+		if !strings.Contains(got, `"id"`) || c.sim.Members()[0].Consent != "none" {
+			t.Error(got)
+		}
+	}
+	if got := give("ACTIVE", "PERMIT", "IAS_IMPORT_RECORDS"); !strings.Contains(got, `"ias:import:records"`) || !strings.Contains(got, `"PERMIT"`) || !strings.Contains(got, `"active"`) {
+		t.Error(got)
+	}
+	if m := c.sim.Members()[0]; m.Consent != "permit" || m.Tasks[0]["status"] != "ready" {
+		t.Errorf("the first consent starts a search: %+v", m)
+	}
+	give("INACTIVE", "DENY", "IAS_IMPORT_RECORDS")
+	if c.sim.Members()[0].Consent != "permit" {
+		t.Error("an inactive consent is in force")
+	}
+	var listed struct {
+		Data struct {
+			Consents struct {
+				Entry []struct {
+					ID       string
+					Resource struct{ ID, DateTime, Status string }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(c.query(token, `{consents{entry{id resource{id dateTime status}}}}`)), &listed); err != nil {
+		t.Fatal(err)
+	}
+	var ids, dates []string
+	for _, e := range listed.Data.Consents.Entry {
+		if e.ID != e.Resource.ID {
+			t.Errorf("the entry's id is %s, its resource's %s", e.ID, e.Resource.ID)
+		}
+		ids, dates = append(ids, e.ID), append(dates, e.Resource.DateTime)
+	}
+	if len(ids) != 6 || !slices.IsSorted(ids) {
+		t.Errorf("not listed by id: %v", ids)
+	}
+	slices.Sort(dates)
+	if len(slices.Compact(dates)) != 6 {
+		t.Errorf("two consents of one date: %v", dates) // they were given at one instant
+	}
+	for filter, want := range map[string]int{
+		`category:{value:{value:"IAS_IMPORT_RECORDS"}}`: 4, `category:{values:[{code:"ias:import:records"},{code:"IAS_IMPORT_RECORDS"}]}`: 4,
+		`category:{value:{code:"DATA_SHARING"}}`: 1, `category:{value:{code:"dataSharing"}}`: 1, `category:{value:{code:"HEALTH_MATCH"}}`: 0,
+		`status:{value:{code:"active"}}`: 3, `status:{value:{code:"entered-in-error"}}`: 1, `status:{notEquals:{values:[{code:"active"},{code:"inactive"}]}}`: 2,
+		`id:{value:"` + ids[0] + `"}`: 1, `id:{values:["` + ids[0] + `","` + ids[1] + `"]}`: 2, `_count:4`: 4, `_count:4,_getpagesoffset:1`: 2, `_count:4,_getpagesoffset:2`: 0, `_getpagesoffset:1`: 6,
+	} {
+		if got := c.query(token, `{consents(`+filter+`){entry{id}}}`); strings.Count(got, `"id"`) != want {
+			t.Errorf("%s: %s, want %d", filter, got, want)
+		}
+	}
+}
+
+// Whoever leaves is gone at once, and their tokens name nobody.
+func TestLeaving(t *testing.T) {
+	c := serve(t, 3)
+	m := c.sim.Members()[2]
+	token, refresh := c.access(m)
+	status := `{accountDeletionStatusByClientPerson(clientPersonId:"` + m.ID + `"){id status}}`
+	for _, tt := range []struct{ operation, severity, status string }{
+		{"CANCEL_DELETE", "error", `ByClientPerson":null`},
+		{"REQUEST_DELETE", "information", `"requested"`},
+		{"CANCEL_DELETE", "information", `"cancelled"`},
+		{"CANCEL_DELETE", "error", `"cancelled"`},
+		{"DELETION_IN_PROGRESS", "error", `"cancelled"`},
+	} {
+		if got := c.query(token, `mutation{updateUserAccountStatus(operation:`+tt.operation+`){resourceType issue{severity code details{text}}}}`); !strings.Contains(got, `"severity":"`+tt.severity+`"`) ||
+			strings.Contains(got, `"errors"`) {
+			t.Errorf("%s: %s", tt.operation, got)
+		}
+		if got := c.query(token, status); !strings.Contains(got, tt.status) {
+			t.Errorf("%s: %s", tt.operation, got)
+		}
+	}
+	if got := c.query(token, strings.ReplaceAll(status, m.ID, "member-0001")); !strings.Contains(got, "FORBIDDEN") {
+		t.Error(got)
+	}
+	if got := c.query(token, `mutation{updateUserAccountStatus(operation:IMMEDIATE_EXECUTION){issue{severity}}}`); !strings.Contains(got, "information") {
+		t.Error(got)
+	}
+	if got := c.statuses(token); !strings.Contains(got, "UNAUTHENTICATED") {
+		t.Error(got)
+	}
+	if _, got := c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken}}"}`, "refresh_token", refresh, "clientkey", "k"); !strings.Contains(got, "UNAUTHENTICATED") {
+		t.Error(got)
+	}
+	if status, _ := c.do("PUT", "/sim/members/"+m.ID+"/consent", `{"provision":"deny"}`); status != 404 || len(c.sim.Members()) != 2 {
+		t.Error("still there")
+	}
+	if ids, err := c.sim.AddMembers(1, NewMember{}); err != nil || ids[0] == m.ID {
+		t.Errorf("%v has the name and the tokens of who left, %v", ids, err)
+	}
+}
+
+// What leads a browser to a page is good for that page, once and for a while.
+func TestSecretsAreGoodForOneThing(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	until := func(field, query string) string {
+		t.Helper()
+		var a struct{ Data map[string]any }
+		if err := json.Unmarshal([]byte(c.query(token, query)), &a); err != nil || a.Data[field] == nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		if url, ok := a.Data[field].(string); ok {
+			return strings.TrimPrefix(url, c.base)
+		}
+		for _, v := range a.Data[field].(map[string]any) {
+			return strings.TrimPrefix(v.(string), c.base)
+		}
+		return ""
+	}
+	oauth := until("getOauthUrl", `{getOauthUrl(connectionId:"`+connectionOf(t, m, "PROA")+`"){redirectUrl}}`)
+	verify := until("createVerificationUrl", `mutation{createVerificationUrl(includeAttributeMatchingCheck:false)}`)
+	code := until("createAuthCode", `mutation{createAuthCode(clientKey:"k",clientPersonId:"`+m.ID+`",expirationDate:"2026-03-01T09:10:00Z"){authCode}}`)
+	exchange := func(code string) string {
+		return c.query(token, `mutation{exchangeAuthCode(authCode:"`+code+`"){accessToken{jwtToken}}}`)
+	}
+	state := func(path string) string { _, s, _ := strings.Cut(path, "state="); return s }
+	for _, wrong := range []string{"/oauth/authorize?state=" + state(verify), "/oauth/authorize?state=" + code, "/identity/verify?state=" + state(oauth), "/identity/verify?state=", "/oauth/authorize"} {
+		for _, method := range []string{"GET", "POST"} {
+			if status, _ := c.do(method, wrong, ""); status != http.StatusGone {
+				t.Errorf("%s %s: %d", method, wrong, status)
+			}
+		}
+	}
+	for _, wrong := range []string{state(oauth), state(verify), "", "nonsense"} {
+		if got := exchange(wrong); !strings.Contains(got, "UNAUTHENTICATED") {
+			t.Errorf("%q: %s", wrong, got)
+		}
+	}
+	if got := c.query(token, `mutation{createAuthCode(clientKey:"k",clientPersonId:"`+m.ID+`",expirationDate:"2026-03-01T09:00:00Z"){authCode}}`); !strings.Contains(got, "invalid") {
+		t.Error(got)
+	}
+	for _, callback := range []string{"nonsense", "javascript:alert(1)", "/relative"} {
+		if got := c.query(token, `mutation{createVerificationUrl(callbackURL:"`+callback+`")}`); !strings.Contains(got, "invalid") {
+			t.Errorf("%s: %s", callback, got)
+		}
+	}
+	if got := exchange(code); !strings.Contains(got, "jwtToken") {
+		t.Error(got)
+	}
+	if got := exchange(code); !strings.Contains(got, "UNAUTHENTICATED") {
+		t.Errorf("twice: %s", got)
+	}
+	if err := c.sim.SetIdentity(m.ID, Identity{Status: "val-fail", ErrorCode: "PERSON_MATCH_ERROR"}); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := c.do("GET", verify, ""); status != 200 || !strings.Contains(body, "Prove who you are") {
+		t.Error(status, body)
+	}
+	if status, _ := c.do("POST", verify, ""); status != http.StatusSeeOther || c.sim.Members()[0].Identity != "validated" {
+		t.Error(status)
+	}
+	if status, _ := c.do("POST", verify, ""); status != http.StatusGone {
+		t.Error("twice:", status)
+	}
+	*c.now = c.now.Add(10 * time.Minute)
+	if status, _ := c.do("GET", oauth, ""); status != http.StatusGone {
+		t.Error("after ten minutes:", status)
+	}
+}
+
+// Connections by password, and what there is to connect.
+func TestBasicConnections(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	offer := m.Recommendations[0]
+	connect := func(id, more string) string {
+		return c.query(token, `mutation{createConnection(connectionId:"`+id+`"`+more+`){id name category integrationType status created}}`)
+	}
+	const login = `,username:"u",password:"p"`
+	for _, tt := range []struct{ id, more, want string }{
+		{"no-such_source", login, "not-found"},
+		{offer, "", "invalid"},
+		{offer, `,username:"u"`, "invalid"},
+		{connectionOf(t, m, "PROA"), login, "business-rule"}, // it is connected by OAuth
+		{offer, login, `"category":"BASIC","created":"2026-03-01T09:00:00.000000"`},
+		{offer, login, "Already Connected"},
+	} {
+		if got := connect(tt.id, tt.more); !strings.Contains(got, tt.want) {
+			t.Errorf("%s %s: %s, want %s", tt.id, tt.more, got, tt.want)
+		}
+	}
+	if got := c.query(token, `{subscriptions{entry{id resource{subscriptionStatus{extension{id valueString}}}}} careTeams{entry{id}}}`); !strings.Contains(got, `"hapi"`) || !strings.Contains(got, `"careTeams":{"entry":null}`) {
+		t.Error(got)
+	}
+	if err := c.sim.SetConnection(m.ID, offer, Row{"status": "EXPIRED"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := connect(offer, login); !strings.Contains(got, `"CONNECTED"`) {
+		t.Error(got)
+	}
+	if err := c.sim.SetConsent(m.ID, "deny"); err != nil {
+		t.Fatal(err)
+	}
+	var another string
+	for _, o := range sources() {
+		if !slices.ContainsFunc(m.Connections, func(r Row) bool { return r.text("id") == o.Alias }) && o.Alias != offer {
+			another = o.Alias
+		}
+	}
+	if got := connect(another, login+`,integrationType:"INDIRECT_IAS"`); !strings.Contains(got, "business-rule") {
+		t.Errorf("an IAS connection without consent: %s", got)
+	}
+	if got := connect(another, `,integrationType:"DIRECT"`); !strings.Contains(got, `"integrationType":"DIRECT"`) {
+		t.Error(got)
+	}
+	if got := c.query(token, `{getDataSource(connectionId:"`+another+`"){id name}}`); !strings.Contains(got, `"id":"`+another+`"`) {
+		t.Error(got)
+	}
+	for search, want := range map[string]int{`search:"HOSPITAL"`: 1, `search:"nothing of that name"`: 0, ``: 8, `paging:{pageNumber:1,pageSize:5}`: 3, `search:null,paging:{pageNumber:9}`: 0} {
+		if got := c.query(token, `{searchHealthResources(searchInput:{`+search+`}){pagingInfo{totalItems} results{endpoint{name}}}}`); strings.Count(got, `"endpoint"`) != want {
+			t.Errorf("%s: %s, want %d", search, got, want)
+		}
 	}
 }
 

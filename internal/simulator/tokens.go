@@ -27,12 +27,14 @@ func (s *Simulator) grant(memberID string) string {
 // member's tokens of an earlier one are over, whatever their exp says.
 func (s *Simulator) jwt(m *member, life time.Duration, use string) string {
 	now := s.now()
-	t := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		"exp": now.Add(life).Unix(), "iat": now.Unix(), "jti": rand.Text(), "use": use, "generation": m.generation,
-		"scope": "patient/*.read", "clientFhirPersonId": m.id, "bwellFhirPersonId": "bwell-" + m.id,
-		"custom:clientFhirPersonId": m.id, "custom:bwellFhirPatientId": "patient-" + m.id, // where id tokens have them
-	})
-	text, err := t.SignedString(s.secret)
+	all := jwt.MapClaims{
+		"exp": now.Add(life).Unix(), "iat": now.Unix(), "jti": rand.Text(), "use": use, "generation": m.generation, "scope": "patient/*.read",
+	}
+	if use != guest {
+		all["clientFhirPersonId"], all["bwellFhirPersonId"] = m.id, "bwell-"+m.id
+		all["custom:clientFhirPersonId"], all["custom:bwellFhirPatientId"] = m.id, "patient-"+m.id // where id tokens have them
+	}
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, all).SignedString(s.secret)
 	if err != nil {
 		panic("simulator: sign a token: " + err.Error()) // the key is a constant of the right kind
 	}
@@ -50,7 +52,11 @@ const (
 	errMalformed tokenFault = "Malformed Token"
 	errToken     tokenFault = "Invalid signature"
 	errNone      tokenFault = "No token available"
+	errGuest     tokenFault = "Forbidden" // a good token of somebody who has no records
 )
+
+// guest is the use of a token that says nobody's name.
+const guest = "guest"
 
 // whose returns the member a token was issued to. The caller holds the lock.
 func (s *Simulator) whose(text, use string) (*member, error) {
@@ -65,6 +71,8 @@ func (s *Simulator) whose(text, use string) (*member, error) {
 		return nil, errExpired
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return nil, errMalformed
+	case err == nil && claims["use"] == guest:
+		return nil, errGuest
 	case err != nil || claims["use"] != use:
 		return nil, errToken
 	}
