@@ -86,7 +86,7 @@ func (s *Simulator) consent(m *member, provision string, now time.Time) map[stri
 		s.task(m, "rejected", now)
 	} else {
 		s.task(m, "ready", now)
-		m.taskAt = now.Add(2 * time.Second)
+		m.taskAt = now.Add(step)
 	}
 	return c
 }

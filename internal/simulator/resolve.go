@@ -3,6 +3,7 @@ package simulator
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -93,15 +94,20 @@ func (c *call) connections(args map[string]any) (any, *fault) {
 	return list, nil
 }
 
+// texts reads a list of texts, which may be one text without a list around it.
+// An empty list asks for nothing in particular.
 func texts(v any) ([]string, bool) {
-	list, ok := v.([]any)
+	if s, ok := v.(string); ok {
+		return []string{s}, true
+	}
+	list, _ := v.([]any)
 	var out []string
 	for _, x := range list {
 		if s, ok := x.(string); ok {
 			out = append(out, s)
 		}
 	}
-	return out, ok
+	return out, len(out) > 0
 }
 
 // A search is what a list is asked for, by the names of its arguments.
@@ -354,25 +360,35 @@ func (c *call) requestConnection(map[string]any) (any, *fault) {
 	return operationOutcome("information", "informational", "The source was asked for"), nil
 }
 
-// change sets the status of the connection an operation names.
-func (c *call) change(args map[string]any, pick func(Row) bool, status, sync string) (any, *fault) {
+// change sets fields of the connection that an operation names: of two with one
+// id the first that fits the earliest of picks.
+func (c *call) change(args map[string]any, to Row, picks ...func(Row) bool) (any, *fault) {
 	id, _ := args["connectionId"].(string)
 	rows := c.member.rowsOf(id, "")
 	if len(rows) == 0 {
 		return nil, missing()
 	}
-	i := slices.IndexFunc(rows, pick)
-	if i < 0 {
-		return nil, forbidden()
+	for _, pick := range picks {
+		i := slices.IndexFunc(rows, pick)
+		if i < 0 {
+			continue
+		}
+		c.s.remember(c.member, c.s.now())
+		r := rows[i]
+		if r["status"] != to["status"] {
+			r["statusUpdated"] = zoneless(c.s.now())
+		}
+		maps.Copy(r, to)
+		return r, nil
 	}
-	c.s.remember(c.member, c.s.now())
-	r := rows[i]
-	r["status"], r["statusUpdated"] = status, zoneless(c.s.now())
-	if sync != "" {
-		r["syncStatus"] = sync
-	}
-	return map[string]any{"status": status, "statusUpdated": r["statusUpdated"]}, nil
+	return nil, forbidden()
 }
+
+func is(field string, values ...string) func(Row) bool {
+	return func(r Row) bool { return slices.Contains(values, r.text(field)) }
+}
+
+func not(f func(Row) bool) func(Row) bool { return func(r Row) bool { return !f(r) } }
 
 // activate accepts EXPIRED and DISCONNECTED; it refuses a deleted connection,
 // revoked consent, and a member whose identity is not proven.
@@ -380,20 +396,24 @@ func (c *call) activate(args map[string]any) (any, *fault) {
 	if c.member.identity.Status != validated || c.member.provision() == "deny" {
 		return nil, forbidden()
 	}
-	direct := func(r Row) bool {
-		return r.text("integrationType") == "DIRECT_IAS" && (r.text("status") == "EXPIRED" || r.text("status") == "DISCONNECTED")
-	}
-	return c.change(args, direct, "CONNECTED", "RETRIEVED")
+	lapsed := is("status", "EXPIRED", "DISCONNECTED")
+	return c.change(args, Row{"status": "CONNECTED", "syncStatus": "RETRIEVED", "syncErrors": nil}, func(r Row) bool {
+		return r.text("integrationType") == "DIRECT_IAS" && lapsed(r)
+	})
 }
 
 func (c *call) disconnect(args map[string]any) (any, *fault) {
-	return c.change(args, func(r Row) bool { return r.text("status") != "DELETED" }, "DISCONNECTED", "")
+	return c.change(args, Row{"status": "DISCONNECTED"}, not(is("status", "DELETED", "DISCONNECTED")), is("status", "DISCONNECTED"))
 }
 
 // remove deletes: the data goes a while later, and then b.well stops listing
-// the connection. Here it goes at once.
+// the connection.
 func (c *call) remove(args map[string]any) (any, *fault) {
-	return c.change(args, func(Row) bool { return true }, "DELETED", "DATA_DELETED")
+	if r, failed := c.change(args, Row{"status": "DELETED", "syncStatus": "DELETING"}, not(is("status", "DELETED"))); failed == nil {
+		c.member.erasures = append(c.member.erasures, erasure{c.s.now().Add(step), r.(Row)})
+		return r, nil
+	}
+	return c.change(args, Row{"status": "DELETED"}, is("status", "DELETED"))
 }
 
 // createConnection connects a source by username and password, any of them: what
@@ -417,7 +437,8 @@ func (c *call) createConnection(args map[string]any) (any, *fault) {
 	switch {
 	case made.ias() && c.member.provision() == "deny", len(rows) > 0 && made.text("category") != "BASIC":
 		return nil, forbidden()
-	case len(rows) > 0 && made.text("status") == "CONNECTED":
+	// Just after a delete b.well may still think so.
+	case slices.ContainsFunc(c.seen.rowsOf(id, kind), is("status", "CONNECTED")), slices.ContainsFunc(rows, is("status", "CONNECTED")):
 		return nil, outcome("Already Connected", "409", "business-rule")
 	}
 	c.s.remember(c.member, c.s.now())

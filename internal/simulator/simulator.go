@@ -78,6 +78,7 @@ type member struct {
 	state
 	before   []snapshot // what changed of late, for reads that lag
 	taskAt   time.Time  // when the search goes on
+	erasures []erasure  // what goes next, in order
 	idToken  string
 	refresh  string
 	deletion *deletion
@@ -545,21 +546,49 @@ func (s *Simulator) task(m *member, status string, now time.Time) {
 	t["status"], t["lastModified"], t["meta"] = status, instant(now), map[string]any{"lastUpdated": instant(now), "versionId": "1"}
 }
 
-// advance lets the search go on by itself: ready, in progress, completed. The
-// caller holds the lock.
+// step is how long b.well takes for the next thing it does by itself.
+const step = 2 * time.Second
+
+// An erasure is what follows a deletion: the data goes.
+type erasure struct {
+	at  time.Time
+	row Row
+}
+
+// advance lets happen what b.well does by itself, each at its time: a search is
+// ready, in progress, completed; what is being deleted is deleted. The caller
+// holds the lock.
 func (s *Simulator) advance(m *member) {
-	for !m.taskAt.IsZero() && !s.now().Before(m.taskAt) {
-		s.remember(m, m.taskAt)
-		switch m.tasks[len(m.tasks)-1]["status"] {
-		case "ready":
-			s.task(m, "in-progress", m.taskAt)
-			m.taskAt = m.taskAt.Add(2 * time.Second)
-		case "in-progress":
-			s.task(m, "completed", m.taskAt)
-			m.taskAt = time.Time{}
+	for {
+		searches := !m.taskAt.IsZero()
+		erases := len(m.erasures) > 0 && !(searches && m.taskAt.Before(m.erasures[0].at))
+		switch {
+		case erases && !s.now().Before(m.erasures[0].at):
+			e := m.erasures[0]
+			m.erasures = m.erasures[1:]
+			s.remember(m, e.at)
+			if e.row["status"] == "DELETED" && e.row["syncStatus"] == "DELETING" {
+				e.row["syncStatus"] = "DATA_DELETED"
+			}
+		case !erases && searches && !s.now().Before(m.taskAt):
+			s.remember(m, m.taskAt)
+			s.search(m)
 		default:
-			m.taskAt = time.Time{}
+			return
 		}
+	}
+}
+
+// search lets the search take its next step.
+func (s *Simulator) search(m *member) {
+	at := m.taskAt
+	m.taskAt = time.Time{}
+	switch m.tasks[len(m.tasks)-1]["status"] {
+	case "ready":
+		s.task(m, "in-progress", at)
+		m.taskAt = at.Add(step)
+	case "in-progress":
+		s.task(m, "completed", at)
 	}
 }
 

@@ -234,17 +234,101 @@ func TestConsentRules(t *testing.T) {
 	}
 }
 
+// Deleting takes a while: the connection is listed as being deleted, and then
+// only for who asks for it. Reads that lag see each of that later.
 func TestDeletedRowsAreHidden(t *testing.T) {
-	c := serve(t, 1)
-	m := c.sim.Members()[0]
-	token, _ := c.access(m)
-	id := m.Connections[2].text("id")
-	c.query(token, `mutation{deleteConnection(connectionId:"`+id+`"){status}}`)
-	if got := c.query(token, `{getMemberConnections{id}}`); strings.Contains(got, id) {
-		t.Error(got)
+	for _, lag := range []time.Duration{0, time.Minute} {
+		c := serve(t, 1)
+		if err := c.sim.SetFaults(Faults{Lag: Duration(lag)}); err != nil {
+			t.Fatal(err)
+		}
+		m := c.sim.Members()[0]
+		token, _ := c.access(m)
+		id := connectionOf(t, m, "DIRECT_IAS")
+		read := func(arguments string) string {
+			got := c.query(token, `{getMemberConnections`+arguments+`{id status syncStatus}}`)
+			_, row, _ := strings.Cut(got, `"id":"`+id+`",`)
+			row, _, _ = strings.Cut(row, "}")
+			return row
+		}
+		const connected, deleting, deleted = `"status":"CONNECTED","syncStatus":"RETRIEVED"`, `"status":"DELETED","syncStatus":"DELETING"`, `"status":"DELETED","syncStatus":"DATA_DELETED"`
+		if got := c.query(token, `mutation{deleteConnection(connectionId:"`+id+`"){status statusUpdated}}`); !strings.Contains(got, `"DELETED"`) {
+			t.Error(got)
+		}
+		for _, tt := range []struct {
+			after                time.Duration
+			listed, unlisted, on string
+		}{
+			{0, deleting, "", deleting},
+			{2*time.Second - 1, deleting, "", deleting},
+			{1, "", deleted, ""},
+		} {
+			*c.now = c.now.Add(tt.after)
+			if lag > 0 {
+				if got := read(""); got != connected {
+					t.Errorf("lagging: %s", got)
+				}
+				*c.now = c.now.Add(lag)
+			}
+			if got := read(""); got != tt.listed {
+				t.Errorf("listed: %q, want %q", got, tt.listed)
+			}
+			if got := read(`(syncStatus:["DATA_DELETED"])`); got != tt.unlisted {
+				t.Errorf("asked for: %q, want %q", got, tt.unlisted)
+			}
+			if got := read(`(syncStatus:"DELETING")`); got != tt.on {
+				t.Errorf("asked for what is going: %q, want %q", got, tt.on)
+			}
+			if lag > 0 {
+				break // one step of that kind is enough
+			}
+		}
+		if lag > 0 {
+			continue
+		}
+		if got := read(`(syncStatus:[])`); got != "" {
+			t.Errorf("an empty filter is none: %q", got)
+		}
+		if got := c.query(token, `{getMemberConnections(syncStatus:[]){id}}`); strings.Count(got, `"id"`) != len(m.Connections)-1 {
+			t.Errorf("an empty filter is none: %s", got)
+		}
+		if got := c.query(token, `{getMemberConnections(status:["CONNECTED"],integrationType:"PROA"){id}}`); strings.Count(got, `"id"`) != 1 {
+			t.Error(got)
+		}
+		// What was connected again meanwhile is not deleted after all.
+		other := connectionOf(t, m, "PROA")
+		c.query(token, `mutation{deleteConnection(connectionId:"`+other+`"){status}}`)
+		if err := c.sim.Login(m.ID, other); err != nil {
+			t.Fatal(err)
+		}
+		*c.now = c.now.Add(time.Minute)
+		if got := c.query(token, `{getMemberConnections(integrationType:["PROA"]){status syncStatus}}`); !strings.Contains(got, `"CONNECTED","syncStatus":"RETRIEVED"`) {
+			t.Error(got)
+		}
 	}
-	if got := c.query(token, `{getMemberConnections(syncStatus:["DATA_DELETED"]){id status}}`); !strings.Contains(got, id) {
-		t.Error(got)
+}
+
+// Disconnecting and deleting take the row that still works.
+func TestTwinsAreDisconnectedOneByOne(t *testing.T) {
+	c := serve(t, 0)
+	if err := c.sim.AddMember(NewMember{ID: "ann", Connections: []Row{{"id": "a-1"}, {"id": "a-1", "integrationType": "INDIRECT_IAS"}}}); err != nil {
+		t.Fatal(err)
+	}
+	token, _ := c.access(c.sim.Members()[0])
+	for _, tt := range []struct{ operation, want string }{
+		{"disconnect", "DISCONNECTED CONNECTED"}, {"disconnect", "DISCONNECTED DISCONNECTED"}, {"disconnect", "DISCONNECTED DISCONNECTED"},
+		{"delete", "DELETED DISCONNECTED"}, {"disconnect", "DELETED DISCONNECTED"}, {"delete", "DELETED DELETED"}, {"delete", "DELETED DELETED"},
+	} {
+		if got := c.query(token, `mutation{`+tt.operation+`Connection(connectionId:"a-1"){status statusUpdated}}`); strings.Contains(got, `"errors"`) {
+			t.Errorf("%s: %s", tt.operation, got)
+		}
+		rows := c.sim.Members()[0].Connections
+		if got := rows[0].text("status") + " " + rows[1].text("status"); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.operation, got, tt.want)
+		}
+	}
+	if got := c.query(token, `mutation{disconnectConnection(connectionId:"a-1"){status}}`); !strings.Contains(got, "business-rule") {
+		t.Errorf("a deleted one is disconnected: %s", got)
 	}
 }
 

@@ -125,6 +125,9 @@ assert.equal((await listed())[0].status, "CONNECTED");
 step("getOauthUrl and login");
 
 assert.equal(done("deleteConnection", await sdk.connection.deleteConnection(source)).status, "DELETED");
+for (let going; (going = (await listed()).find((c) => c.id === proa.id)); await new Promise((go) => setTimeout(go, 100))) {
+  assert.equal(going.syncStatus, "DELETING"); // the data goes a while later, and the connection with it
+}
 step("deleteConnection");
 
 const basic = new ConnectionRequest({ connectionId: offer.alias[0], username: "u", password: "p" });
