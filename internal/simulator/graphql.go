@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"encoding/json"
-	"maps"
 	"slices"
 	"sync"
 
@@ -152,25 +151,42 @@ func (e *operation) execute(resolve func(field string) resolver) map[string]any 
 	return out
 }
 
-// fields flattens a selection: fragments that fit, directives obeyed.
+// fields flattens a selection: fragments that fit, directives obeyed, what is
+// selected twice selected once.
 func (e *operation) fields(set ast.SelectionSet, object map[string]any) []*ast.Field {
-	var all []*ast.Field
+	return e.collect(nil, set, object)
+}
+
+func (e *operation) collect(all []*ast.Field, set ast.SelectionSet, object map[string]any) []*ast.Field {
 	for _, sel := range set {
 		switch sel := sel.(type) {
 		case *ast.Field:
 			if e.wanted(sel.Directives) {
-				all = append(all, sel)
+				all = merged(all, sel)
 			}
 		case *ast.InlineFragment:
 			if e.wanted(sel.Directives) && fits(sel.TypeCondition, object) {
-				all = append(all, e.fields(sel.SelectionSet, object)...)
+				all = e.collect(all, sel.SelectionSet, object)
 			}
 		case *ast.FragmentSpread:
 			if e.wanted(sel.Directives) && fits(sel.Definition.TypeCondition, object) {
-				all = append(all, e.fields(sel.Definition.SelectionSet, object)...)
+				all = e.collect(all, sel.Definition.SelectionSet, object)
 			}
 		}
 	}
+	return all
+}
+
+// merged adds a field, or its selection to the field of the same name in the
+// answer. The document is shared: what is changed is a copy.
+func merged(all []*ast.Field, f *ast.Field) []*ast.Field {
+	i := slices.IndexFunc(all, func(was *ast.Field) bool { return was.Alias == f.Alias })
+	if i < 0 {
+		return append(all, f)
+	}
+	both := *all[i]
+	both.SelectionSet = slices.Concat(both.SelectionSet, f.SelectionSet)
+	all[i] = &both
 	return all
 }
 
@@ -192,24 +208,19 @@ func fits(condition string, object map[string]any) bool {
 }
 
 func (e *operation) pick(set ast.SelectionSet, value any) any {
+	if len(set) == 0 {
+		return value
+	}
 	switch v := value.(type) {
 	case Row:
 		return e.pick(set, map[string]any(v))
 	case map[string]any:
 		out := make(map[string]any, len(set))
 		for _, f := range e.fields(set, v) {
+			out[f.Alias] = e.pick(f.SelectionSet, v[f.Name])
 			if f.Name == "__typename" && v[f.Name] == nil {
 				out[f.Alias] = f.ObjectDefinition.Name
-				continue
 			}
-			picked := e.pick(f.SelectionSet, v[f.Name])
-			if was, ok := out[f.Alias].(map[string]any); ok { // selected twice: merged
-				if more, ok := picked.(map[string]any); ok {
-					maps.Copy(was, more)
-					continue
-				}
-			}
-			out[f.Alias] = picked
 		}
 		return out
 	case []any:

@@ -1153,6 +1153,40 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// A field that a document selects more than once is one field, with all that is
+// selected of it.
+func TestSelectionsAreMerged(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	token, _ := c.access(m)
+	id := connectionOf(t, m, "PROA")
+	for query, want := range map[string]string{
+		`{tasks{total} tasks{entry{resource{status}}} ...f} fragment f on Query{tasks{entry{resource{code{coding{code}}}}}}`://
+		`{"data":{"tasks":{"entry":[{"resource":{"code":{"coding":[{"code":"network-data-retrieval"}]},"status":"completed"}}],"total":1}}}`,
+		`{getDataSource(connectionId:"` + id + `"){...on DataSource{a:id} id} getDataSource(connectionId:"` + id + `"){a:id}}`://
+		`{"data":{"getDataSource":{"a":"` + id + `","id":"` + id + `"}}}`,
+		`{careTeams{entry{resource{participant{member{resource{...on Organization{__typename} ...on Practitioner{id}}}}}}}}`://
+		`{"data":{"careTeams":{"entry":[{"resource":{"participant":[{"member":{"resource":{"__typename":"Organization"}}}]}}]}}}`,
+		`query($yes:Boolean=true){tasks{total @skip(if:$yes) id @include(if:false)}}`: `{"data":{"tasks":{}}}`,
+	} {
+		if got := c.query(token, query); got != want {
+			t.Errorf("%s\n%s\nwant\n%s", query, got, want)
+		}
+	}
+	const deny = `createConsent(consentInput:{status:ACTIVE,provision:{type:DENY},category:[{coding:[{code:"IAS_IMPORT_RECORDS"}]}]})`
+	c.query(token, `mutation{`+deny+`{id} `+deny+`{status}}`)
+	if got := c.query(token, `{consents{total}}`); got != `{"data":{"consents":{"total":2}}}` {
+		t.Errorf("consent was given twice: %s", got)
+	}
+	// What is set to anything comes as it was set, where the schema has a word.
+	if err := c.sim.SetConnection(m.ID, id, Row{"status": map[string]any{"a": []any{"b", 1}}, "type": []any{}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.query(token, `{getMemberConnections{status type}}`); !strings.Contains(got, `{"status":{"a":["b",1]},"type":[]}`) {
+		t.Error(got)
+	}
+}
+
 // Whatever the schema promises is answered.
 func TestEveryRootIsResolved(t *testing.T) {
 	c := &call{s: New(Config{Members: 1})}
