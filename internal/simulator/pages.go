@@ -25,16 +25,17 @@ button{width:100%;min-height:3.25rem;margin-top:.75rem;padding:.8rem 1rem;border
 </style></head><body><aside>A simulated provider. Nothing here is real.</aside><main>`
 	pageFoot = `</main></body></html>`
 
-	tell = `<script>if(window.opener)window.opener.postMessage`
-
 	loginPage = pageHead + `<div class="mark" aria-hidden="true">{{printf "%.1s" .}}</div><h1>{{.}}</h1>
 <p>Your app would like to read your records here:</p><ul><li>Visits and notes</li><li>Test results</li><li>Medicines</li></ul>
 <form method="post"><button>Sign in and share</button></form>` + pageFoot
-	donePage = pageHead + `<div class="mark" aria-hidden="true">✓</div><h1>You are connected</h1><p>You can close this page.</p>
-` + tell + `({status_code:"success"},"*")</script>` + pageFoot
-	failedPage = pageHead + `<h1>You are not connected</h1><p>Allow your app to look for your records first. Then ask it for a new link.</p>
-` + tell + `({status_code:"error"},"*")</script>` + pageFoot
-	verifyPage = pageHead + `<h1>Prove who you are</h1><p>Show your passport to the camera. There is no camera.</p>
+
+	// Whoever opened the page is told how it went, as by b.well's own.
+	tell     = `<script>if(window.opener)window.opener.postMessage({status_code:{{.}}},"*")</script>`
+	donePage = pageHead + tell + `<div class="mark" aria-hidden="true">✓</div><h1>You are connected</h1><p>You can close this page.</p>` + pageFoot
+	failPage = pageHead + tell + `<div class="mark" aria-hidden="true">!</div><h1>You are not connected</h1>
+<p>Allow your app to look for your records first. Then ask it for a new link.</p>` + pageFoot
+
+	verifyPage = pageHead + `<h1>Prove who you are</h1><p>A real service would look at your passport and your face. Here one tap is enough.</p>
 <form method="post"><button>It is me</button></form>` + pageFoot
 	verifiedPage = pageHead + `<div class="mark" aria-hidden="true">✓</div><h1>Thank you</h1><p>You can close this page.</p>` + pageFoot
 	stalePage    = pageHead + `<h1>This link was used or is too old</h1><p>Go back to your app and ask for a new one.</p>` + pageFoot
@@ -96,9 +97,9 @@ func (s *Simulator) verified(w http.ResponseWriter, r *http.Request) {
 }
 
 func authorizationDone(w http.ResponseWriter, r *http.Request) {
-	text := failedPage
+	code, text := "error", failPage
 	if r.URL.Query().Get("status_code") == "success" {
-		text = donePage
+		code, text = "success", donePage
 	}
-	page(w, http.StatusOK, text, nil)
+	page(w, http.StatusOK, text, code)
 }
