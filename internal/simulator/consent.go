@@ -28,21 +28,38 @@ const (
 
 // stored returns how a category that is written in one way is read back.
 func stored(code string) string {
-	as, ok := map[string]string{
-		"COMMUNICATION_PREFERENCES_PHI": "communicationPreferences:includePHI", "DATA_SHARING": "dataSharing",
-		"HEALTH_CIRCLE_ADOLESCENT": "healthCircleAdolescent", "HEALTH_CIRCLE_MINOR": "healthCircleMinor", "HEALTH_MATCH": "healthMatch",
-		iasCategory: "ias:import:records", "MOBILE_COMMUNICATION_PREFERENCES": "mobileCommunicationPreferences",
-		"PERSONALIZED_HEALTH_OFFERS_AND_ADS": "personalizedHealthOffersAndAds", "PROA_ATTESTATION": "proaAttestation",
-	}[code]
-	if !ok {
+	switch code {
+	case iasCategory:
+		return "ias:import:records"
+	case "COMMUNICATION_PREFERENCES_PHI":
+		return "communicationPreferences:includePHI"
+	case "DATA_SHARING":
+		return "dataSharing"
+	case "HEALTH_CIRCLE_ADOLESCENT":
+		return "healthCircleAdolescent"
+	case "HEALTH_CIRCLE_MINOR":
+		return "healthCircleMinor"
+	case "HEALTH_MATCH":
+		return "healthMatch"
+	case "MOBILE_COMMUNICATION_PREFERENCES":
+		return "mobileCommunicationPreferences"
+	case "PERSONALIZED_HEALTH_OFFERS_AND_ADS":
+		return "personalizedHealthOffersAndAds"
+	case "PROA_ATTESTATION":
+		return "proaAttestation"
+	default:
 		return code
 	}
-	return as
 }
 
 // plain is what is left of a code where its spellings agree.
 func plain(code string) string {
-	return strings.ToLower(strings.NewReplacer(":", "", "_", "", "-", "").Replace(code))
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(":_-", r) {
+			return -1
+		}
+		return r
+	}, strings.ToLower(code))
 }
 
 // give appends a consent: none is ever changed.

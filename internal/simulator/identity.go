@@ -12,11 +12,17 @@ import (
 
 // The ways to log in, to prove who one is, and to leave.
 
-// open are the root fields that need no access token. Those that log in or renew
-// a login need the client key.
-var open = map[string]struct{ keyed bool }{
-	"__typename": {}, "initSdk": {}, "getToken": {true}, "login": {true}, "refresh": {true},
-	"createAuthCode": {}, "exchangeAuthCode": {}, "createGuestAccessToken": {},
+// access reports whether a root field needs no access token, and whether it then
+// needs the client key: those do that log in or renew a login.
+func access(root string) (open, keyed bool) {
+	switch root {
+	case "getToken", "login", "refresh":
+		return true, true
+	case "__typename", "initSdk", "createAuthCode", "exchangeAuthCode", "createGuestAccessToken":
+		return true, false
+	default:
+		return false, false
+	}
 }
 
 // admit decides who may ask for roots before anything is executed. It returns
@@ -24,11 +30,11 @@ var open = map[string]struct{ keyed bool }{
 func (c *call) admit(roots []string) (status int, refusal map[string]any) {
 	authenticated := false
 	for _, root := range roots {
-		rule, isOpen := open[root]
-		if rule.keyed && strings.TrimSpace(c.header.Get("clientkey")) == "" {
+		open, keyed := access(root)
+		if keyed && strings.TrimSpace(c.header.Get("clientkey")) == "" {
 			return http.StatusBadRequest, identityFault(http.StatusBadRequest)
 		}
-		authenticated = authenticated || !isOpen
+		authenticated = authenticated || !open
 	}
 	if !authenticated {
 		return http.StatusOK, nil

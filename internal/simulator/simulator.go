@@ -561,7 +561,7 @@ type erasure struct {
 func (s *Simulator) advance(m *member) {
 	for {
 		searches := !m.taskAt.IsZero()
-		erases := len(m.erasures) > 0 && !(searches && m.taskAt.Before(m.erasures[0].at))
+		erases := len(m.erasures) > 0 && (!searches || !m.taskAt.Before(m.erasures[0].at))
 		switch {
 		case erases && !s.now().Before(m.erasures[0].at):
 			e := m.erasures[0]
