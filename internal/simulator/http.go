@@ -88,8 +88,15 @@ func (s *Simulator) exchange(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if r.ParseForm() != nil || r.PostForm.Get("grant_type") != "urn:ietf:params:oauth:grant-type:token-exchange" {
+	const kinds = "urn:ietf:params:oauth:token-type:"
+	form := r.ParseForm()
+	wanted := r.PostForm.Get("requested_token_type")
+	switch {
+	case form != nil || r.PostForm.Get("grant_type") != "urn:ietf:params:oauth:grant-type:token-exchange":
 		answer(w, http.StatusBadRequest, map[string]string{"error": "unsupported_grant_type"})
+		return
+	case r.PostForm.Get("subject_token") == "" || r.PostForm.Get("subject_token_type") != kinds+"jwt" || wanted != "" && wanted != kinds+"access_token":
+		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_request"})
 		return
 	}
 	s.mu.Lock()
@@ -103,6 +110,6 @@ func (s *Simulator) exchange(w http.ResponseWriter, r *http.Request) {
 	t := s.issue(m, s.grant(m.id))
 	answer(w, http.StatusOK, map[string]any{
 		"access_token": t.access, "id_token": t.id, "refresh_token": t.refresh, "token_type": "Bearer", "expires_in": int(s.life.Seconds()),
-		"issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+		"issued_token_type": kinds + "access_token",
 	})
 }

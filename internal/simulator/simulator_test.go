@@ -68,7 +68,7 @@ func (c *client) query(token, query string) string {
 // access logs a member in by token exchange.
 func (c *client) access(m MemberView) (access, refresh string) {
 	c.t.Helper()
-	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {m.IDToken}}
+	form := exchangeForm(m.IDToken)
 	_, body := c.do("POST", "/identity/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
 	var grant struct {
 		Access  string `json:"access_token"`
@@ -417,7 +417,7 @@ func TestTokenLife(t *testing.T) {
 		t.Cleanup(srv.Close)
 		c := &client{t, srv.URL, &now, s}
 		m := s.Members()[0]
-		form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {m.IDToken}}
+		form := exchangeForm(m.IDToken)
 		_, body := c.do("POST", "/identity/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
 		var grant struct {
 			Access  string  `json:"access_token"`
@@ -993,7 +993,7 @@ func TestDialects(t *testing.T) {
 			"",
 		},
 	}
-	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {m.IDToken}}.Encode()
+	form := exchangeForm(m.IDToken).Encode()
 	for _, name := range Dialects() {
 		w, ok := want[name]
 		if !ok {
@@ -1121,6 +1121,49 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// The exchange wants what RFC 8693 has, and refuses in OAuth's words.
+func TestExchange(t *testing.T) {
+	c := serve(t, 1)
+	m := c.sim.Members()[0]
+	access, _ := c.access(m)
+	for _, tt := range []struct {
+		name   string
+		change url.Values
+		status int
+		want   string
+	}{
+		{"as it should be", nil, 200, `"issued_token_type":"urn:ietf:params:oauth:token-type:access_token"`},
+		{"without the type that is wanted", url.Values{"requested_token_type": nil}, 200, `"refresh_token"`},
+		{"another grant", url.Values{"grant_type": {"client_credentials"}}, 400, "unsupported_grant_type"},
+		{"no grant", url.Values{"grant_type": nil}, 400, "unsupported_grant_type"},
+		{"no token", url.Values{"subject_token": nil}, 400, "invalid_request"},
+		{"no type", url.Values{"subject_token_type": nil}, 400, "invalid_request"},
+		{"another type", url.Values{"subject_token_type": {"urn:ietf:params:oauth:token-type:saml2"}}, 400, "invalid_request"},
+		{"another type wanted", url.Values{"requested_token_type": {"urn:ietf:params:oauth:token-type:id_token"}}, 400, "invalid_request"},
+		{"no JWT", url.Values{"subject_token": {"nonsense"}}, 400, "invalid_grant"},
+		{"an access token", url.Values{"subject_token": {access}}, 400, "invalid_grant"},
+	} {
+		form := exchangeForm(m.IDToken)
+		for field, value := range tt.change {
+			if form[field] = value; value == nil {
+				form.Del(field)
+			}
+		}
+		status, body := c.do("POST", "/identity/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+		if status != tt.status || !strings.Contains(body, tt.want) {
+			t.Errorf("%s: %d %s", tt.name, status, body)
+		}
+	}
+}
+
+func exchangeForm(idToken string) url.Values {
+	return url.Values{
+		"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {idToken},
+		"subject_token_type":   {"urn:ietf:params:oauth:token-type:jwt"},
+		"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
+	}
+}
+
 // Who asked for what is counted, also when it came to nothing.
 func TestCalls(t *testing.T) {
 	c := serve(t, 1)
@@ -1138,7 +1181,7 @@ func TestCalls(t *testing.T) {
 	c.query(access, `{tasks{total}}`)
 	renew()
 	c.do("POST", "/v1/graphql", `{}`)
-	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {m.IDToken}}
+	form := exchangeForm(m.IDToken)
 	c.do("POST", "/identity/oauth/token", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
 	for _, f := range []Faults{{Down: true}, {Malformed: "html"}} {
 		if err := c.sim.SetFaults(f); err != nil {
