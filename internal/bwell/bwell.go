@@ -30,6 +30,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/smartconnect/connector/internal/secret"
@@ -99,6 +100,9 @@ type Client struct {
 	config   Config
 	seed     maphash.Seed // of digests
 	buffers  sync.Pool    // of *bytes.Buffer, for answers while they are read
+
+	// Whether b.well has given a grant, and so taken our client key.
+	refreshed, exchanged atomic.Bool
 
 	observe, observeNoTasks []byte // the first requests of Observe, which never change
 }

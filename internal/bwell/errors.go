@@ -97,6 +97,9 @@ func wrap(doing string, err error) error { return fmt.Errorf("bwell: %s: %w", do
 type Fault struct {
 	// Token is set for Refresh and Exchange, where a refusal concerns the grant.
 	Token bool
+	// Unproven, of Refresh and Exchange: none has succeeded yet, so the client key
+	// itself may be what is refused.
+	Unproven bool
 	// HTTPStatus is 0 if no answer came.
 	HTTPStatus int
 	// Incomplete is an answer in JSON that lacks what was asked for, or has
@@ -125,6 +128,8 @@ func Classify(f Fault) Class {
 		return class
 	case f.Incomplete || misused.in(f.Codes):
 		return Invalid // our request or our client key; no grant was judged
+	case f.Unproven && f.HTTPStatus == 400 && class == Invalid && f.wordless():
+		return Invalid // a bare 400 is also b.well's answer to a wrong client key
 	case class == Auth || class == Forbidden || f.HTTPStatus < 300 || f.HTTPStatus == 400:
 		return Auth // a token nobody knows any more is refused with any of these
 	default:
@@ -192,6 +197,12 @@ func (set codes) in(given []string) bool {
 		}
 	}
 	return false
+}
+
+// wordless reports whether nothing but numbers came.
+func (f Fault) wordless() bool {
+	c := f.code()
+	return c == "" || c[0] <= '9'
 }
 
 // code returns what a person should see of the codes: the first word, else the

@@ -21,7 +21,7 @@ func (c *Client) Refresh(ctx context.Context, refresh secret.Value) (Grant, erro
 		return Grant{}, err
 	}
 	r := c.request(op, docRefresh, secret.Value{}, variables{})
-	r.token = true
+	r.grants = &c.refreshed
 	// With an underscore: proxies that drop such headers break it.
 	r.header.Set("refresh_token", refresh.Reveal())
 	r.header.Set("clientkey", c.config.ClientKey.Reveal())
@@ -50,7 +50,7 @@ func (c *Client) Exchange(ctx context.Context, idToken secret.Value) (Grant, err
 		"subject_token_type":   {"urn:ietf:params:oauth:token-type:jwt"},
 		"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"},
 	}
-	r := request{op: op, url: c.exchange, header: c.header(secret.Value{}), body: []byte(form.Encode()), token: true, plain: true}
+	r := request{op: op, url: c.exchange, header: c.header(secret.Value{}), body: []byte(form.Encode()), grants: &c.exchanged, plain: true}
 	r.header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.header.Set("Accept", "application/json")
 	// The published example does without; other calls of b.well's identity
@@ -136,6 +136,7 @@ func (c *Client) grant(r request, got tokens, a answer, err error) (Grant, error
 	default:
 		return Grant{}, a.incomplete(r, "", "no_access_token")
 	}
+	r.grants.Store(true)
 	g := Grant{Access: access, Refresh: secret.New(got.refresh)}
 	if presentable(r.op, g.Refresh) != nil {
 		g.Refresh = secret.Value{}

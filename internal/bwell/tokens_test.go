@@ -129,6 +129,8 @@ func TestRefusedGrants(t *testing.T) {
 		{"no token that could be sent", 200, `{"data":{"refresh":{"accessToken":"a b"}},"access_token":"a b"}`, Invalid},
 	} {
 		c := client(t, Config{Tries: 1}, always(tt.status, tt.body))
+		c.refreshed.Store(true) // others were given grants
+		c.exchanged.Store(true)
 		for name, call := range map[string]func() (Grant, error){
 			"refresh":  func() (Grant, error) { return c.Refresh(t.Context(), token) },
 			"exchange": func() (Grant, error) { return c.Exchange(t.Context(), token) },
@@ -136,6 +138,36 @@ func TestRefusedGrants(t *testing.T) {
 			if got, err := call(); ClassOf(err) != tt.class || got != (Grant{}) {
 				t.Errorf("%s, %s: %v", tt.name, name, err)
 			}
+		}
+	}
+}
+
+// A bare 400 is b.well's answer to a grant that nobody knows, and also to a wrong
+// client key. As long as none was ever given it may be the key: then no member
+// loses their grant over it.
+func TestABare400BeforeAnyGrant(t *testing.T) {
+	given := false
+	c := client(t, Config{Tries: 1}, func(*http.Request, string, map[string]any) *http.Response {
+		if given {
+			return reply(200, `{"data":{"refresh":{"accessToken":"a"}},"access_token":"a"}`)
+		}
+		return reply(400, `{"statusCode":400,"message":"Bad Request"}`)
+	})
+	for name, call := range map[string]func() (Grant, error){
+		"refresh":  func() (Grant, error) { return c.Refresh(t.Context(), token) },
+		"exchange": func() (Grant, error) { return c.Exchange(t.Context(), token) },
+	} {
+		given = false
+		if _, err := call(); ClassOf(err) != Invalid {
+			t.Errorf("%s before any grant: %v", name, err)
+		}
+		given = true
+		if _, err := call(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		given = false
+		if _, err := call(); ClassOf(err) != Auth {
+			t.Errorf("%s after a grant: %v", name, err)
 		}
 	}
 }

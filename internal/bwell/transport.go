@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -27,8 +28,9 @@ type request struct {
 	body   []byte
 	// once is set for what b.well must not be asked twice by itself.
 	once bool
-	// token is set if the answer is about a grant, see [Fault].
-	token bool
+	// grants is set if the answer is about a grant, see [Fault]; it says whether
+	// one has been given.
+	grants *atomic.Bool
 	// seen is the digest of an answer that need not be read again.
 	seen Digest
 	// plain is set if the answer is not GraphQL's but itself the data.
@@ -76,7 +78,8 @@ type answer struct {
 
 // failed makes an error of a fault of this answer.
 func (a answer) failed(r request, root string, f Fault, cause error) *Error {
-	f.HTTPStatus, f.Token = a.status, r.token
+	f.HTTPStatus, f.Token = a.status, r.grants != nil
+	f.Unproven = f.Token && !r.grants.Load()
 	return &Error{
 		Op: r.op, Root: root, Class: Classify(f), Code: f.code(),
 		HTTPStatus: a.status, RetryAfter: a.retryAfter, cause: cause,
