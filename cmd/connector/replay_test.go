@@ -169,3 +169,52 @@ func TestState(t *testing.T) {
 		t.Errorf("check without history: code %d\n%s%s", code, out, complaints)
 	}
 }
+
+// A head that cannot be read is said to be one, by state and by the check, also
+// where it is all there is of a member. The others are printed as ever.
+func TestStateOfBrokenHeads(t *testing.T) {
+	w := newWorld(t, 0)
+	w.observe("a", 1)
+	w.observe("b", 1)
+	for _, subject := range []string{"sc.v1.agenda." + string(w.token("a")), "sc.v1.member.stranger", "sc.v1.agenda.another"} {
+		_, err := w.js.Publish(t.Context(), subject, []byte("{bad"))
+		w.must(err)
+	}
+	code, out, complaints := w.run("", w.at("state")...)
+	if code != exitFailed || !strings.Contains(complaints, "3 members") {
+		t.Errorf("state: code %d\n%s%s", code, out, complaints)
+	}
+	broken := map[string]int{}
+	for line := range strings.Lines(out) {
+		var h struct {
+			Member       string
+			Known, Asked *struct{ MemberID string }
+			Broken       map[string]string
+		}
+		w.must(json.Unmarshal([]byte(line), &h))
+		for which, why := range h.Broken {
+			broken[h.Member+" "+which]++
+			if !strings.Contains(why, "malformed") || strings.Contains(why, "{bad") {
+				t.Errorf("%s: %s", h.Member, why)
+			}
+		}
+		if h.Member == string(w.token("b")) && (h.Known == nil || h.Known.MemberID != "b" || len(h.Broken) > 0) {
+			t.Errorf("who is well: %s", line)
+		}
+	}
+	if len(broken) != 3 || broken[string(w.token("a"))+" asked"] != 1 || broken["stranger known"] != 1 || broken["another asked"] != 1 {
+		t.Errorf("broken: %v in\n%s", broken, out)
+	}
+	for member, which := range map[string]string{string(w.token("a")): "asked", "stranger": "known", "another": "asked"} {
+		if code, out, complaints := w.run("", w.at("state", "--member", member)...); code != exitFailed || !strings.Contains(out, `"broken":{"`+which) {
+			t.Errorf("state of %s: code %d\n%s%s", member, code, out, complaints)
+		}
+		if code, out, complaints := w.run("", w.at("state", "--check", "--member", member)...); code != exitFailed || !strings.Contains(out, `"verdict":"broken_head"`) {
+			t.Errorf("check of %s: code %d\n%s%s", member, code, out, complaints)
+		}
+	}
+	code, out, complaints = w.run("", w.at("state", "--check")...)
+	if code != exitFailed || strings.Count(out, `"verdict":"broken_head"`) != 3 || !strings.Contains(complaints, "4 members") || !strings.Contains(complaints, "3 with a broken head") {
+		t.Errorf("check: code %d\n%s%s", code, out, complaints)
+	}
+}

@@ -136,24 +136,44 @@ func (l *Log) Follow(ctx context.Context, filters []string, f func(subject strin
 // Members calls f for every member head there is, in the order they were last
 // written. What cannot be read is passed over: whoever is woken by it says so.
 func (l *Log) Members(ctx context.Context, f func(m MemberToken, head Head[Member]) error) error {
-	return eachHead(ctx, l, l.subjects.Members(), f)
+	return l.EveryMember(ctx, readable(f))
 }
 
 // Agendas does the same for agendas.
 func (l *Log) Agendas(ctx context.Context, f func(m MemberToken, head Head[Agenda]) error) error {
+	return l.EveryAgenda(ctx, readable(f))
+}
+
+// EveryMember does what Members does and passes over nothing: broken, if there,
+// wraps ErrMalformed and says why a head cannot be read.
+func (l *Log) EveryMember(ctx context.Context, f func(m MemberToken, head Head[Member], broken error) error) error {
+	return eachHead(ctx, l, l.subjects.Members(), f)
+}
+
+// EveryAgenda does the same for agendas.
+func (l *Log) EveryAgenda(ctx context.Context, f func(m MemberToken, head Head[Agenda], broken error) error) error {
 	return eachHead(ctx, l, l.subjects.Agendas(), f)
 }
 
-func eachHead[T any](ctx context.Context, l *Log, filter string, f func(m MemberToken, head Head[T]) error) error {
+func readable[T any](f func(MemberToken, Head[T]) error) func(MemberToken, Head[T], error) error {
+	return func(m MemberToken, head Head[T], broken error) error {
+		if broken != nil {
+			return nil
+		}
+		return f(m, head)
+	}
+}
+
+func eachHead[T any](ctx context.Context, l *Log, filter string, f func(m MemberToken, head Head[T], broken error) error) error {
 	all, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err := l.Follow(all, []string{filter}, func(subject string, h nats.Header, body []byte, seq uint64) error {
 		_, m, ok := l.subjects.Parse(subject)
 		head, err := HeadOf[T](h, body, seq)
-		if !ok || err != nil || head.Snapshot == nil {
-			return nil
+		if !ok || err == nil && head.Snapshot == nil {
+			return nil // nobody's, or a tombstone
 		}
-		return f(m, head)
+		return f(m, head, err)
 	}, cancel)
 	return errors.Join(err, context.Cause(ctx))
 }

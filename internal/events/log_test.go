@@ -274,3 +274,40 @@ func TestRacingWriters(t *testing.T) {
 		t.Errorf("%d heads are stored, %d transactions were acknowledged, %d of them twice", got, stats.Transactions, stats.Recognised)
 	}
 }
+
+// One head that cannot be read does not hide the others, and who wants to know
+// hears of it.
+func TestABrokenHeadHidesNoOther(t *testing.T) {
+	ctx := deadline(t, 20*time.Second)
+	l, js := natstest.Log(t)
+	for _, m := range []events.MemberToken{"a", "z"} {
+		if _, err := l.Commit(ctx, poll(t, l, m, events.Head[events.Member]{}, events.Connected)); err != nil {
+			t.Fatal(err)
+		}
+		for _, subject := range []string{"sc.v1.member.broken", "sc.v1.member.gone"} {
+			body := strings.TrimPrefix(subject, "sc.v1.member.gone")
+			if _, err := js.Publish(ctx, subject, []byte(body)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var seen, every []string
+	if err := l.Members(ctx, func(m events.MemberToken, _ events.Head[events.Member]) error {
+		seen = append(seen, string(m))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.EveryMember(ctx, func(m events.MemberToken, _ events.Head[events.Member], broken error) error {
+		if (m == "broken") != errors.Is(broken, events.ErrMalformed) {
+			t.Errorf("%s: %v", m, broken)
+		}
+		every = append(every, string(m))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(seen) != "[a z]" || fmt.Sprint(every) != "[a z broken]" {
+		t.Errorf("seen %v, every %v", seen, every)
+	}
+}

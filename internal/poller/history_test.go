@@ -2,7 +2,6 @@ package poller
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -28,7 +27,7 @@ func TestEventsAddUpToTheHead(t *testing.T) {
 		rules.Validity = map[string]time.Duration{"c-0": 30 * 24 * time.Hour}
 		var head *events.Member
 		var mem memory
-		var kept []events.Event
+		var kept []replay.Kept
 		for range rapid.IntRange(1, 20).Draw(t, "polls") {
 			now = now.Add(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 11 * time.Minute, time.Hour, 25 * time.Hour}).Draw(t, "later"))
 			o := answer()
@@ -59,7 +58,9 @@ func TestEventsAddUpToTheHead(t *testing.T) {
 			}
 			head = f.next
 			written, _ := tx.Head()
-			kept = append(slices.Concat(kept, tx.Events()), written)
+			for _, e := range append(tx.Events(), written) {
+				kept = append(kept, replay.Kept{Event: e})
+			}
 			if check := replay.Fold("m", kept); check.Verdict != replay.Same {
 				t.Fatalf("%+v", check)
 			}

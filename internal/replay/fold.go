@@ -20,6 +20,7 @@ const (
 	Differs   = "differs"            // they do not
 	TooShort  = "not_enough_history" // too few of the events are kept to say
 	NoHeads   = "no_heads"           // nothing is known of the member
+	Broken    = "broken_head"        // the last message of a head cannot be read
 	Forgotten = "forgotten"          // what is left are tombstones
 )
 
@@ -35,13 +36,33 @@ type Check struct {
 	AgendaSince uint64 `json:"agendaSince"`
 
 	Differences []string `json:"differences,omitempty"` // fields, without their values
+	Broken      []string `json:"broken,omitempty"`      // member, agenda: the heads that cannot be read
+}
+
+// A Kept is a message that is kept of a member.
+type Kept struct {
+	Event events.Event
+
+	// Broken is the kind of head whose subject it stands on, member or agenda, if
+	// it cannot be read. Then there is no Event.
+	Broken string
 }
 
 // Fold adds up the events of one member, in the order of the stream, and
 // compares the sum with the last heads. What no event tells of is left out of
 // the comparison: see untoldMember and untoldAgenda.
-func Fold(m events.MemberToken, kept []events.Event) Check {
+func Fold(m events.MemberToken, all []Kept) Check {
 	c := Check{Member: m, Verdict: NoHeads}
+	if c.Broken = broken(all); len(c.Broken) > 0 {
+		c.Verdict = Broken
+		return c
+	}
+	var kept []events.Event
+	for _, k := range all {
+		if k.Broken == "" {
+			kept = append(kept, k.Event)
+		}
+	}
 	known, since, okKnown := rebuild(kept, events.MemberSnapshot, addMember, events.Member{})
 	asked, agendaSince, okAsked := rebuild(kept, events.AgendaSnapshot, addAgenda, events.Agenda{})
 	if known.head == nil {
@@ -64,6 +85,20 @@ func Fold(m events.MemberToken, kept []events.Event) Check {
 		c.Verdict = Differs
 	}
 	return c
+}
+
+// broken names the heads whose last message cannot be read. An older one that
+// cannot is history: it is missing from it.
+func broken(all []Kept) []string {
+	last := map[string]bool{}
+	for _, k := range all {
+		if k.Broken != "" {
+			last[k.Broken] = true
+		} else {
+			delete(last, k.Event.Type.Kind())
+		}
+	}
+	return slices.Sorted(maps.Keys(last))
 }
 
 // A sum is what events add up to, and the head that should be equal to it.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/smartconnect/connector/internal/events"
@@ -109,12 +110,12 @@ func story(t *testing.T, log *events.Log, n int) {
 	}
 }
 
-func kept(t *testing.T, js jetstream.JetStream) []events.Event {
+func kept(t *testing.T, js jetstream.JetStream) []replay.Kept {
 	t.Helper()
-	var all []events.Event
+	var all []replay.Kept
 	for _, m := range messages(t, js, events.Stream) {
 		if e, err := events.Decode(m.Header, m.Data); err == nil {
-			all = append(all, e)
+			all = append(all, replay.Kept{Event: e})
 		}
 	}
 	return all
@@ -144,12 +145,12 @@ func TestEveryDifferenceIsNamed(t *testing.T) {
 	tried := 0
 	for _, typ := range []events.Type{events.MemberSnapshot, events.AgendaSnapshot} {
 		last := 0
-		for i, e := range all {
-			if e.Type == typ {
+		for i, k := range all {
+			if k.Event.Type == typ {
 				last = i
 			}
 		}
-		body, err := json.Marshal(all[last].Data)
+		body, err := json.Marshal(all[last].Event.Data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +168,7 @@ func TestEveryDifferenceIsNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			changed := slices.Clone(all)
-			if changed[last].Data, err = headOf(typ, spoilt); err != nil {
+			if changed[last].Event.Data, err = headOf(typ, spoilt); err != nil {
 				t.Fatalf("%s: %v", path, err)
 			}
 			check := replay.Fold("m", changed)
@@ -242,7 +243,7 @@ func TestShortHistories(t *testing.T) {
 	all := kept(t, js)
 	without := func(drop func(i int, e events.Event) bool) replay.Check {
 		i := -1
-		return replay.Fold("m", slices.DeleteFunc(slices.Clone(all), func(e events.Event) bool { i++; return drop(i, e) }))
+		return replay.Fold("m", slices.DeleteFunc(slices.Clone(all), func(k replay.Kept) bool { i++; return drop(i, k.Event) }))
 	}
 	if c := without(func(i int, _ events.Event) bool { return i < 5 }); c.Verdict != replay.Same || c.Since == 0 || c.AgendaSince != 0 {
 		t.Errorf("without the baseline: %+v", c)
@@ -251,8 +252,8 @@ func TestShortHistories(t *testing.T) {
 		t.Errorf("without an old event in the middle: %+v", c)
 	}
 	lastOf := map[events.Type]uint64{}
-	for _, e := range all {
-		lastOf[e.Type] = e.Sequence
+	for _, k := range all {
+		lastOf[k.Event.Type] = k.Event.Sequence
 	}
 	if c := without(func(_ int, e events.Event) bool {
 		return e.Type == events.ConnectionConfirmed && e.Sequence == lastOf[e.Type]
@@ -280,4 +281,64 @@ func TestMoreThanTheStreamKeeps(t *testing.T) {
 	if err != nil || check.Verdict != replay.Same || check.Since == 0 {
 		t.Errorf("%+v, %v", check, err)
 	}
+}
+
+// A head that cannot be read adds up to nothing, whatever stood there before.
+// Once a later head can be read, the broken one is only missing from history.
+func TestABrokenHead(t *testing.T) {
+	log, js := natstest.Log(t)
+	story(t, log, 2)
+	check := func() replay.Check {
+		t.Helper()
+		c, err := replay.CheckMember(t.Context(), js, log.Subjects(), "m")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	all := kept(t, js)
+	last := all[len(all)-1]
+	for _, typ := range []events.Type{events.MemberSnapshot, events.AgendaSnapshot} {
+		for what, body := range map[string]string{"no JSON": "{bad", "no head": "{}"} {
+			if _, err := js.Publish(t.Context(), "sc.v1."+typ.Kind()+".m", []byte(body)); err != nil {
+				t.Fatal(err)
+			}
+			if c := check(); c.Verdict != replay.Broken || !slices.Contains(c.Broken, typ.Kind()) {
+				t.Errorf("%s on the %s: %+v", what, typ.Kind(), c)
+			}
+		}
+	}
+	if c := check(); !slices.Equal(c.Broken, []string{"agenda", "member"}) {
+		t.Errorf("both: %+v", c)
+	}
+	if last.Event.Type != events.AgendaSnapshot {
+		t.Fatalf("the story ends with %s", last.Event.Type)
+	}
+	before := append(slices.Clone(all[:len(all)-1]), replay.Kept{Broken: "agenda"}, last)
+	if c := replay.Fold("m", before); c.Verdict != replay.Same {
+		t.Errorf("mended: %+v", c)
+	}
+}
+
+// The head of another member, where this one's should be, is a broken one.
+func TestAHeadOfSomebodyElse(t *testing.T) {
+	log, js := natstest.Log(t)
+	story(t, log, 1)
+	for _, m := range messages(t, js, events.Stream) {
+		if m.Subject == "sc.v1.agenda.m" {
+			if _, err := js.PublishMsg(t.Context(), moved(m, "sc.v1.agenda.other")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if c, err := replay.CheckMember(t.Context(), js, log.Subjects(), "other"); err != nil || c.Verdict != replay.Broken {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// moved is a message as it would be on another subject.
+func moved(m *jetstream.RawStreamMsg, subject string) *nats.Msg {
+	_, header := replay.Copy(m.Subject, m.Header, "", "", "")
+	delete(header, replay.Mark)
+	return &nats.Msg{Subject: subject, Header: header, Data: m.Data}
 }

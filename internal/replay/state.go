@@ -22,9 +22,9 @@ func CheckMember(ctx context.Context, js jetstream.JetStream, s events.Subjects,
 	return Fold(m, kept), nil
 }
 
-// history returns the events that are kept of a member, in order, and whether
-// the last of a head is a tombstone.
-func history(ctx context.Context, js jetstream.JetStream, s events.Subjects, m events.MemberToken) (kept []events.Event, forgotten bool, err error) {
+// history returns what is kept of a member, in order, and whether the last of a
+// head is a tombstone.
+func history(ctx context.Context, js jetstream.JetStream, s events.Subjects, m events.MemberToken) (kept []Kept, forgotten bool, err error) {
 	consumer, err := js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: Query{Member: m}.Filters(s),
 	})
@@ -45,21 +45,26 @@ func history(ctx context.Context, js jetstream.JetStream, s events.Subjects, m e
 		if err != nil {
 			return nil, false, err
 		}
-		if kind, _, _ := s.Parse(msg.Subject()); len(msg.Data()) == 0 && (kind == "member" || kind == "agenda") {
+		kind, _, _ := s.Parse(msg.Subject())
+		head := kind == events.MemberSnapshot.Kind() || kind == events.AgendaSnapshot.Kind()
+		if head && len(msg.Data()) == 0 {
 			kept, forgotten = nil, true // what came before is no more
 			continue
 		}
 		e, err := events.Decode(msg.Headers(), msg.Data())
-		if errors.Is(err, events.ErrMalformed) {
-			continue // its absence shows as too short a history
+		if err == nil && s.Of(e) != msg.Subject() {
+			err = fmt.Errorf("%w: it is not where it belongs", events.ErrMalformed)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, events.ErrMalformed) && head:
+			kept, forgotten = append(kept, Kept{Broken: kind}), false
+		case errors.Is(err, events.ErrMalformed): // its absence shows as too short a history
+		case err != nil:
 			return nil, false, err
+		default:
+			forgotten = forgotten && e.Type != events.MemberSnapshot
+			kept = append(kept, Kept{Event: e})
 		}
-		if e.Type == events.MemberSnapshot {
-			forgotten = false
-		}
-		kept = append(kept, e)
 	}
 	return kept, forgotten, nil
 }
