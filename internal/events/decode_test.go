@@ -1,9 +1,11 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -186,5 +188,42 @@ func TestTransactionsHaveNoNullLists(t *testing.T) {
 	schema, _ := schemaOf(t, SilenceSet)
 	if err := schema.Validate(parse(t, marshal(t, silence))); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever writes, and wherever: the same moment is stored in the same bytes.
+func TestTimesAreStoredInUTC(t *testing.T) {
+	zone := time.FixedZone("Kathmandu", 5*3600+45*60)
+	at := time.Date(2026, 3, 1, 13, 0, 0, 1, zone)
+	var fillTimes func(v reflect.Value) int
+	fillTimes = func(v reflect.Value) (n int) {
+		switch v.Kind() {
+		case reflect.Pointer:
+			v.Set(reflect.New(v.Type().Elem()))
+			return fillTimes(v.Elem())
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+			return fillTimes(v.Index(0)) + fillTimes(v.Index(1))
+		case reflect.Struct:
+			if v.Type() == reflect.TypeFor[time.Time]() {
+				v.Set(reflect.ValueOf(at))
+				return 1
+			}
+			for _, field := range v.Fields() {
+				n += fillTimes(field)
+			}
+		default: // holds no time
+		}
+		return n
+	}
+	for _, typ := range Types() {
+		e := Event{Type: typ, Sequence: 1, Data: newData(typ)}
+		times := fillTimes(reflect.ValueOf(e.Data).Elem())
+		if err := e.stamp("inc", "subject"); err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(e.body, []byte(`"2026-03-01T07:15:00.000000001Z"`)); n != times || bytes.Contains(e.body, []byte("+05:45")) {
+			t.Errorf("%s: %d of %d times are in UTC: %s", typ, n, times, e.body)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -197,6 +198,7 @@ func (b *Book) enter(e *Event, subject string) error {
 
 // stamp gives a numbered event its id.
 func (e *Event) stamp(incarnation, subject string) error {
+	utc(reflect.ValueOf(e.Data))
 	body, err := json.Marshal(e.Data)
 	if err != nil {
 		return fmt.Errorf("number %s: %w", e.Type, err)
@@ -210,6 +212,29 @@ func (e *Event) stamp(incarnation, subject string) error {
 	_, _ = h.Write(body)
 	e.ID, e.body = base32lower(h.Sum(nil)[:16]), body
 	return nil
+}
+
+// utc puts the times in v into UTC, so that one moment has one spelling: what
+// events tell and what heads say can be compared byte for byte, and an id does
+// not depend on where who wrote it runs.
+func utc(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		utc(v.Elem())
+	case reflect.Slice:
+		for i := range v.Len() {
+			utc(v.Index(i))
+		}
+	case reflect.Struct:
+		if at, ok := reflect.TypeAssert[*time.Time](v.Addr()); !ok {
+			for _, field := range v.Fields() {
+				utc(field)
+			}
+		} else if at.Location() != time.UTC { // what is so already may be read by others meanwhile
+			*at = at.UTC()
+		}
+	default: // holds no time
+	}
 }
 
 func base32lower(b []byte) string {
