@@ -1,6 +1,7 @@
 package events
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -83,6 +84,20 @@ func (m *Member) Effective() Provision {
 	default:
 		return ""
 	}
+}
+
+// DenialKey names the denial in force: the consent's id and time, or, where
+// b.well gives neither, how many consents we have seen.
+func (m *Member) DenialKey() string {
+	consent := m.Consent
+	if consent.ConsentID == "" && consent.DateTime.IsZero() {
+		return fmt.Sprintf("#%d", m.Sequences["consent"])
+	}
+	at := ""
+	if !consent.DateTime.IsZero() {
+		at = consent.DateTime.UTC().Format(time.RFC3339Nano)
+	}
+	return consent.ConsentID + "@" + at
 }
 
 // MemberObservation says whether we can see the member.

@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -58,9 +59,14 @@ func TestEventsAddUpToTheHead(t *testing.T) {
 			}
 			head = f.next
 			written, _ := tx.Head()
-			for _, e := range append(tx.Events(), written) {
+			body, err := json.Marshal(written.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range tx.Events() {
 				kept = append(kept, replay.Kept{Event: e})
 			}
+			kept = append(kept, replay.Kept{Event: written, Body: body})
 			if check := replay.Fold("m", kept); check.Verdict != replay.Same {
 				t.Fatalf("%+v", check)
 			}

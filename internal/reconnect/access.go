@@ -1,7 +1,6 @@
 package reconnect
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/smartconnect/connector/internal/events"
@@ -26,7 +25,7 @@ func (pl *plan) denied() {
 	if last != nil && last.PermittedAt.IsZero() && last.RestoredAt.IsZero() {
 		return
 	}
-	key := pl.denialKey()
+	key := pl.member.DenialKey()
 	if last != nil && last.Key == key {
 		return
 	}
@@ -78,20 +77,6 @@ func (pl *plan) newDenial() bool {
 		}
 	}
 	return false
-}
-
-// denialKey names the denial in force: the consent's id and time, or, where
-// b.well gives neither, how many consents we have seen.
-func (pl *plan) denialKey() string {
-	consent := pl.member.Consent
-	if consent.ConsentID == "" && consent.DateTime.IsZero() {
-		return fmt.Sprintf("#%d", pl.member.Sequences["consent"])
-	}
-	at := ""
-	if !consent.DateTime.IsZero() {
-		at = consent.DateTime.UTC().Format(time.RFC3339Nano)
-	}
-	return consent.ConsentID + "@" + at
 }
 
 // permitted starts the grace, and tells what came back: as soon as all have,

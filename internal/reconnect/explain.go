@@ -338,7 +338,7 @@ func (x *explainer) accessIn(t *trial) (v Verdict, because string) {
 			return says(wait, "; what came back is not told: %s", x.holding(events.MemberConnection{}, reasonBlind))
 		}
 		return says(wait, " since %s; b.well has until %s to restore access by itself", x.clock(access.PermittedAt), x.clock(ends))
-	case access != nil && access.RestoredAt.IsZero() && access.PermittedAt.IsZero(), access != nil && access.Key == pl.denialKey():
+	case access != nil && access.RestoredAt.IsZero() && access.PermittedAt.IsZero(), access != nil && access.Key == pl.member.DenialKey():
 		return says(told, "; the end of access was told at %s, and is told once", x.clock(access.EndedAt))
 	case pl.newDenial():
 		return says(nothing, "; there is no IAS connection that could lose access")

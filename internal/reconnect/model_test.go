@@ -45,6 +45,8 @@ type world struct {
 	timely  bool // what is due is looked at when it is due
 
 	commits, misses, told int
+
+	stored func(l *turn, told []events.Event, next *events.Agenda) // hears of every commit; nil: nobody
 }
 
 // version is a snapshot at a stream sequence. Nobody writes to it again.
@@ -401,6 +403,9 @@ func (w *world) commit(l *turn) (done bool) {
 	w.agenda = version[events.Agenda]{w.seq, next}
 	w.commits++
 	w.told += len(told)
+	if w.stored != nil {
+		w.stored(l, told, next)
+	}
 	if !l.decision.NextLook.IsZero() && !w.fault.is(untimed) {
 		if !w.loses || w.rng.IntN(10) > 0 {
 			w.timers = append(w.timers, l.decision.NextLook)
@@ -539,10 +544,15 @@ func (w *world) settle() {
 func live(t testing.TB, seed uint64, f *fault, traced bool) *world {
 	w := newWorld(t, seed, f)
 	w.traced = traced
+	w.live()
+	return w
+}
+
+func (w *world) live() {
 	w.begin()
 	for range 6 + w.rng.IntN(26) {
 		if w.broke != nil {
-			return w
+			return
 		}
 		w.tick++
 		w.happen()
@@ -552,7 +562,6 @@ func live(t testing.TB, seed uint64, f *fault, traced bool) *world {
 		w.pass(pick(w.rng, 0, time.Second, 5*time.Second, 11*time.Minute, time.Hour))
 	}
 	w.end()
-	return w
 }
 
 // end lets all holds end, and everything that is still broken be confirmed;

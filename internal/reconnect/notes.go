@@ -56,7 +56,6 @@ func (pl *plan) note(n Note) noted {
 	if !isOpen || prompt.PromptID != n.PromptID {
 		return void
 	}
-	asked.OpeningID = openingID(pl.old, asked)
 	reason := reasonAcknowledged
 	switch n.Kind {
 	case Instead:
@@ -89,6 +88,7 @@ func (pl *plan) note(n Note) noted {
 		}
 		asked.AcknowledgedAt, asked.SnoozedUntil = pl.now, time.Time{}
 	}
+	asked.OpeningID = openingID(pl.old, asked)
 	prompt.SnoozedUntil, prompt.Notify, prompt.NotPushed, prompt.NotBefore = asked.SnoozedUntil, false, "", time.Time{}
 	pl.put(asked)
 	pl.replace(prompt)

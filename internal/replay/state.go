@@ -12,7 +12,7 @@ import (
 
 // CheckMember reads what is kept of a member and folds it.
 func CheckMember(ctx context.Context, js jetstream.JetStream, s events.Subjects, m events.MemberToken) (Check, error) {
-	kept, forgotten, err := history(ctx, js, s, m)
+	kept, forgotten, err := read(ctx, js, s, m)
 	if err != nil {
 		return Check{Member: m}, fmt.Errorf("check %s: %w", m, err)
 	}
@@ -22,9 +22,9 @@ func CheckMember(ctx context.Context, js jetstream.JetStream, s events.Subjects,
 	return Fold(m, kept), nil
 }
 
-// history returns what is kept of a member, in order, and whether the last of a
+// read returns what is kept of a member, in order, and whether the last of a
 // head is a tombstone.
-func history(ctx context.Context, js jetstream.JetStream, s events.Subjects, m events.MemberToken) (kept []Kept, forgotten bool, err error) {
+func read(ctx context.Context, js jetstream.JetStream, s events.Subjects, m events.MemberToken) (kept []Kept, forgotten bool, err error) {
 	consumer, err := js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: Query{Member: m}.Filters(s),
 	})
@@ -63,7 +63,7 @@ func history(ctx context.Context, js jetstream.JetStream, s events.Subjects, m e
 			return nil, false, err
 		default:
 			forgotten = forgotten && e.Type != events.MemberSnapshot
-			kept = append(kept, Kept{Event: e})
+			kept = append(kept, Kept{Event: e, Body: msg.Data()})
 		}
 	}
 	return kept, forgotten, nil
