@@ -83,6 +83,10 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 	if c.DryRun {
 		p.To = ""
 	}
+	if known != nil && p.Query.UntilSeq != 0 && p.Next > p.Query.UntilSeq {
+		// It was ended between the last copy and the end.
+		return c.done(std, p, replay.Result{Next: p.Next, Until: p.Query.UntilSeq, Ended: true})
+	}
 	return c.copy(ctx, std, js, log.Subjects(), p, limit)
 }
 
@@ -157,6 +161,12 @@ func (c eventsReplayCmd) copy(ctx context.Context, std streams, js jetstream.Jet
 	if err = errors.Join(err, saveErr); err != nil {
 		return err
 	}
+	return c.done(std, p, res)
+}
+
+// done prints what came of it, and removes the file of --resume if there is
+// nothing to go on with.
+func (c eventsReplayCmd) done(std streams, p progress, res replay.Result) error {
 	if c.JSON {
 		if err := json.NewEncoder(std.out).Encode(res); err != nil {
 			return err
@@ -180,6 +190,8 @@ func (c eventsReplayCmd) report(out io.Writer, p progress, res replay.Result) {
 	switch {
 	case c.DryRun:
 		fmt.Fprintf(out, "%d events would be copied, %d others not.\n", res.Copied, res.Other)
+	case res.Copied == 0 && res.Other == 0 && res.Next > res.Until:
+		fmt.Fprintln(out, "Nothing was left to copy.")
 	case res.Keeping == "":
 		fmt.Fprintf(out, "%d events copied below %s as %s. No stream keeps them: who listened has heard them.\n", res.Copied, p.To, p.Name)
 	default:

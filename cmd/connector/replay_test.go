@@ -136,6 +136,61 @@ func TestEventsReplayResumes(t *testing.T) {
 	}
 }
 
+// While a slow replay runs the file says how far it came: whoever pulls the plug
+// copies again what was copied last, and not all of it.
+func TestEventsReplayNotesHowFarItCame(t *testing.T) {
+	w := newWorld(t, 0)
+	w.observe("a", 60)
+	s, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "AGAIN", Subjects: []string{"again.>"}})
+	w.must(err)
+	dir := t.TempDir()
+	args := func(file string, more ...string) []string {
+		return append(w.at("events", "replay", "--from-seq", "1", "--to-subject", "again", "--name", "n", "--resume", filepath.Join(dir, file)), more...)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan int, 1)
+	go func() {
+		var out bytes.Buffer
+		ended <- program(ctx, args("live", "--rate", "40/s"), streams{nil, &out, &out})
+	}()
+	var noted progress
+	var body []byte
+	for noted.Next < 2 {
+		select {
+		case code := <-ended:
+			t.Fatalf("it ended (%d), and the file never said how far it came", code)
+		default:
+		}
+		if body, err = os.ReadFile(filepath.Join(dir, "live")); err == nil {
+			w.must(json.Unmarshal(body, &noted))
+		}
+	}
+	cancel()
+	<-ended
+	// This is the file that kill -9 would have left.
+	w.must(os.WriteFile(filepath.Join(dir, "left"), body, 0o600))
+	code, out, complaints := w.run("", args("left", "--json")...)
+	var res replay.Result
+	if err := json.Unmarshal([]byte(out), &res); code != exitOK || err != nil || res.Copied >= 120 || res.Copied+noted.Next-1 != 120 {
+		t.Errorf("went on at %d: code %d, %+v, %v\n%s", noted.Next, code, res, err, complaints)
+	}
+	info, err := s.Info(t.Context())
+	w.must(err)
+	if info.State.Msgs != 120 {
+		t.Errorf("%d copies, want each once", info.State.Msgs)
+	}
+	// One that was killed when all was copied has nothing left to do.
+	noted.Next = noted.Query.UntilSeq + 1
+	w.must(writeProgress(filepath.Join(dir, "ended"), noted))
+	if code, out, complaints := w.run("", args("ended")...); code != exitOK || !strings.Contains(out, "Nothing was left") {
+		t.Errorf("killed at the end: code %d\n%s%s", code, out, complaints)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ended")); !os.IsNotExist(err) {
+		t.Errorf("its file is still there: %v", err)
+	}
+}
+
 func TestState(t *testing.T) {
 	w := newWorld(t, 0)
 	w.observe("a", 1)

@@ -123,27 +123,57 @@ type sent struct {
 	ack jetstream.PubAckFuture
 }
 
+// acknowledged reports whether the copy is stored by now, and whether it was
+// there already.
+func (s sent) acknowledged() (again, done bool, err error) {
+	if s.ack == nil {
+		return false, true, nil
+	}
+	select {
+	case stored := <-s.ack.Ok():
+		return stored.Duplicate, true, nil
+	case err := <-s.ack.Err():
+		return false, false, fmt.Errorf("replay: copy %d is not stored: %w", s.seq, err)
+	default:
+		return false, false, nil
+	}
+}
+
+// await waits for the acknowledgement.
+func (s sent) await() (again bool, err error) {
+	select {
+	case stored := <-s.ack.Ok():
+		return stored.Duplicate, nil
+	case err := <-s.ack.Err():
+		return false, fmt.Errorf("replay: copy %d is not stored: %w", s.seq, err)
+	case <-time.After(patience):
+		return false, fmt.Errorf("replay: copy %d: no acknowledgement", s.seq)
+	}
+}
+
 func (r Replay) copyAll(ctx context.Context, messages jetstream.MessagesContext, keep bool, res Result) (Result, error) {
 	limit := rate.NewLimiter(rate.Inf, 1)
 	if r.Rate > 0 {
 		limit = rate.NewLimiter(r.Rate, max(1, int(r.Rate)/10))
 	}
 	var waiting []sent
-	// settle waits for the oldest copies until no more than n are left.
+	// settle passes the oldest copies that are acknowledged, and waits for them
+	// while more than n are left.
 	settle := func(n int) error {
-		for len(waiting) > n {
+		for len(waiting) > 0 {
 			s := waiting[0]
-			if s.ack != nil {
-				select {
-				case stored := <-s.ack.Ok():
-					if stored.Duplicate {
-						res.Again++
-					}
-				case err := <-s.ack.Err():
-					return fmt.Errorf("replay: copy %d is not stored: %w", s.seq, err)
-				case <-time.After(patience):
-					return fmt.Errorf("replay: copy %d: no acknowledgement", s.seq)
+			again, done, err := s.acknowledged()
+			if err == nil && !done {
+				if len(waiting) <= n {
+					return nil
 				}
+				again, err = s.await()
+			}
+			if err != nil {
+				return err
+			}
+			if again {
+				res.Again++
 			}
 			waiting, res.Next = waiting[1:], s.seq+1
 			if r.Passed != nil {
