@@ -25,16 +25,29 @@ var release = flag.Bool("release", false, "keep the contract as it is in release
 // checksums is the file of a release that says what was in the others.
 const checksums = "SHA256SUMS"
 
+// digests pins each release: the SHA-256 of its checksums, which are those of its
+// files. A line that is here never changes and never goes.
+var digests = map[string]string{
+	"1.0.0": "9690386efa93780585f53f99c56780d188ecbe192bae977e4a65d7b0fccc6f52",
+}
+
 // Each released version is kept below released/. What it promised is still so.
 func TestCompatibility(t *testing.T) {
 	if *release {
 		keep(t)
 	}
 	versions := released(t)
+	for version := range digests {
+		if !slices.Contains(versions, version) {
+			t.Errorf("%s was released and is not kept", version)
+		}
+	}
 	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
 			before := os.DirFS(filepath.Join("released", version))
-			unchanged(t, before)
+			if err := unchanged(before, digests[version]); err != nil {
+				t.Error(err)
+			}
 			found, err := compareContracts(before, FS)
 			if err != nil {
 				t.Fatal(err)
@@ -88,6 +101,9 @@ func keep(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, checksums), sums.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if digests[Version] == "" {
+		t.Fatalf("%s is kept. Pin it in digests:\n\t%q: %q,", Version, Version, fmt.Sprintf("%x", sha256.Sum256(sums.Bytes())))
+	}
 }
 
 // released lists the released versions, oldest first.
@@ -124,27 +140,85 @@ func number(t *testing.T, version string) []int {
 	return parts
 }
 
-// unchanged holds a release to what it was when it was made.
-func unchanged(t *testing.T, before fs.FS) {
-	t.Helper()
-	names, err := contract(before)
+// unchanged holds a release to what it was when it was made: its files to its
+// checksums, and these to the digest that is pinned here.
+func unchanged(release fs.FS, digest string) error {
+	names, err := contract(release)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	var sums bytes.Buffer
 	for _, name := range names {
-		raw, err := fs.ReadFile(before, name)
+		raw, err := fs.ReadFile(release, name)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(raw), name)
 	}
-	want, err := fs.ReadFile(before, checksums)
+	want, err := fs.ReadFile(release, checksums)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if !bytes.Equal(sums.Bytes(), want) {
-		t.Errorf("what was released was edited: its files are not those of its %s", checksums)
+	is := fmt.Sprintf("%x", sha256.Sum256(want))
+	switch {
+	case !bytes.Equal(sums.Bytes(), want):
+		return fmt.Errorf("what was released was edited: its files are not those of its %s", checksums)
+	case digest == "":
+		return fmt.Errorf("a release is pinned in digests when it is made, this one as %s", is)
+	case digest != is:
+		return fmt.Errorf("what was released was edited, and its %s with it", checksums)
+	}
+	return nil
+}
+
+// Whoever edits what was released is found, also if the checksums are made anew.
+func TestAReleaseIsPinned(t *testing.T) {
+	copied := func() fstest.MapFS {
+		release := os.DirFS(filepath.Join("released", "1.0.0"))
+		names, err := contract(release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := fstest.MapFS{}
+		for _, name := range append(names, checksums) {
+			raw, err := fs.ReadFile(release, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = &fstest.MapFile{Data: raw}
+		}
+		return files
+	}
+	resum := func(files fstest.MapFS) {
+		var sums bytes.Buffer
+		names, err := contract(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(files[name].Data), name)
+		}
+		files[checksums] = &fstest.MapFile{Data: sums.Bytes()}
+	}
+	if err := unchanged(copied(), digests["1.0.0"]); err != nil {
+		t.Error(err)
+	}
+	if err := unchanged(copied(), ""); err == nil || !strings.Contains(err.Error(), digests["1.0.0"]) {
+		t.Errorf("a release that is not pinned: %v", err)
+	}
+	for what, edit := range map[string]func(fstest.MapFS){
+		"a file is edited":                        func(f fstest.MapFS) { f[prompt].Data = append(f[prompt].Data, ' ') },
+		"a file is edited and its checksum":       func(f fstest.MapFS) { f[prompt].Data = append(f[prompt].Data, ' '); resum(f) },
+		"a file is taken out":                     func(f fstest.MapFS) { delete(f, prompt) },
+		"a file is taken out and its checksum":    func(f fstest.MapFS) { delete(f, prompt); resum(f) },
+		"a file is put in, and its checksum":      func(f fstest.MapFS) { f["smartconnect.a.b.v1.json"] = f[prompt]; resum(f) },
+		"an example is edited, and its checksums": func(f fstest.MapFS) { f["fixtures/"+prompt].Data = []byte("{}"); resum(f) },
+	} {
+		files := copied()
+		edit(files)
+		if unchanged(files, digests["1.0.0"]) == nil {
+			t.Errorf("%s, and nobody sees it", what)
+		}
 	}
 }
 
@@ -276,7 +350,24 @@ func TestBreaksAreFound(t *testing.T) {
 		{change{name: "words of a list have another type", file: state, edit: func(s object) { property(s, "changed")["items"] = object{"type": "integer"} }}, "changed[]: was of type string"},
 		{change{name: "values of a map have another type", file: silence, edit: func(s object) { property(s, "scope")["additionalProperties"] = object{"type": "integer"} }}, "scope{}: was of type string"},
 		{change{name: "a map is closed", file: silence, edit: set("scope", "additionalProperties", false)}, "scope: its additionalProperties was"},
-		{change{name: "another $id", file: prompt, edit: func(s object) { s["$id"] = "other.json" }}, "$id: was"},
+		{change{name: "a number must be more", file: prompt, edit: set("reminder", "exclusiveMinimum", 0)}, "reminder: its exclusiveMinimum was <nil> and is 0"},
+		{change{name: "a number has steps", file: prompt, edit: set("reminder", "multipleOf", 2)}, "reminder: its multipleOf was"},
+		{change{name: "a list has no doubles", file: state, edit: set("changed", "uniqueItems", true)}, "changed: its uniqueItems was"},
+		{change{name: "a list must hold something", file: state, edit: set("changed", "contains", object{"const": "status"})}, "changed: its contains was"},
+		{change{name: "a map must hold something", file: silence, edit: set("scope", "minProperties", 1)}, "scope: its minProperties was"},
+		{change{name: "a map has other names", file: silence, edit: set("scope", "propertyNames", object{"pattern": "^m"})}, "scope: its propertyNames was"},
+		{change{name: "names are looked at", file: prompt, edit: func(s object) { s["patternProperties"] = object{"^n": object{"type": "string"}} }}, "its patternProperties was"},
+		{change{name: "a field wants another", file: prompt, edit: func(s object) { s["dependentRequired"] = object{"batch": []any{"notBefore"}} }}, "its dependentRequired was"},
+		{change{name: "a field wants more", file: prompt, edit: func(s object) { s["dependentSchemas"] = object{"batch": object{"required": []any{"notBefore"}}} }}, "its dependentSchemas was"},
+		{change{name: "a rule nobody knows", file: prompt, edit: set("reason", "x-shouted", true)}, "reason: its x-shouted was"},
+		{change{name: "another language of schemas", file: prompt, edit: func(s object) { s["$schema"] = "http://json-schema.org/draft-07/schema#" }}, "its $schema was"},
+		{change{name: "fields are required beside a reference", file: state, edit: set("previous", "required", []any{"status"})}, "previous.status: is required now"},
+		{change{name: "words are closed beside a reference", file: state, edit: set("previous", "enum", []any{nil})}, "previous: the words are closed now"},
+		{change{name: "a rule beside a reference", file: state, edit: set("previous", "minProperties", 2)}, "previous: its minProperties was"},
+		{change{name: "a reference that leads nowhere", file: state, edit: set("previous", "$ref", "#/$defs/nothing")}, "previous: its $ref leads nowhere"},
+		{change{name: "nothing is allowed", file: prompt, edit: func(s object) { s["properties"].(object)["batch"] = false }}, "batch: was map["},
+		{change{name: "a field of what was open", file: "services/sc.svc.v1.refusal.json", edit: func(s object) { s["additionalProperties"] = true }}, "its additionalProperties was false and is true"},
+		{change{name: "another $id", file: prompt, edit: func(s object) { s["$id"] = "other.json" }}, "its $id was"},
 		{change{name: "a type is gone", file: prompt}, prompt + ": is gone"},
 		{change{name: "an attribute is gone", file: "envelope.json", edit: drop("causationid")}, "causationid: is gone"},
 		{change{name: "an attribute is required no more", file: "envelope.json", edit: requireNot("sequence")}, "sequence: is required no more"},
@@ -284,15 +375,22 @@ func TestBreaksAreFound(t *testing.T) {
 		{change{name: "a request has another rule", file: "services/sc.svc.v1.prompt.start.request.json", edit: func(s object) { delete(s, "anyOf") }}, "its anyOf was"},
 		{change{name: "a reply has less", file: reply, edit: func(s object) { drop("created")(s); requireNot("created")(s) }}, "created: is gone"},
 		{change{name: "a reply promises less", file: reply, edit: requireNot("created")}, "created: is required no more"},
-		{change{name: "a subject has another word", file: "asyncapi.yaml", old: "address: sc.v1.prompt.", new: "address: sc.v1.ask."}, "channel prompt: the subject was"},
-		{change{name: "a subject has no token", file: "asyncapi.yaml", old: "sc.v1.prompt.{member}.{connection}", new: "sc.v1.prompt.{member}"}, "channel prompt: the subject was"},
-		{change{name: "a subject is gone", file: "asyncapi.yaml", old: "\n  prompt:\n", new: "\n  ask:\n"}, "channel prompt: is gone"},
-		{change{name: "a type travels elsewhere", file: "asyncapi.yaml", old: "      prompt.opened:\n        $ref", new: "      prompt.other:\n        $ref"}, "channel prompt: carries prompt.opened no more"},
-		{change{name: "a type has another name", file: "asyncapi.yaml", old: "name: smartconnect.prompt.opened.v1", new: "name: smartconnect.prompt.opened.v2"}, "message prompt.opened: the type was"},
-		{change{name: "another stream", file: "asyncapi.yaml", old: "stream: SC_EVENTS", new: "stream: OTHER"}, "was in stream SC_EVENTS"},
-		{change{name: "a head is none", file: "asyncapi.yaml", old: "head: true", new: "head: false"}, "head was true"},
-		{change{name: "less is kept", file: "asyncapi.yaml", old: "maxMsgsPerSubject: 64", new: "maxMsgsPerSubject: 8"}, "kept 64 messages"},
-		{change{name: "events grow old", file: "asyncapi.yaml", old: "maxAge: 0s", new: "maxAge: 24h"}, "kept 64 messages of a subject for 0s"},
+		{change{name: "a subject has another word", file: "asyncapi.yaml", old: "address: sc.v1.prompt.", new: "address: sc.v1.ask."}, "channels.prompt.address: was sc.v1.prompt.{member}.{connection} and is sc.v1.ask."},
+		{change{name: "a subject has no token", file: "asyncapi.yaml", old: "sc.v1.prompt.{member}.{connection}", new: "sc.v1.prompt.{member}"}, "channels.prompt.address: was"},
+		{change{name: "a subject is gone", file: "asyncapi.yaml", old: "\n  prompt:\n", new: "\n  ask:\n"}, "channels.prompt: is gone"},
+		{change{name: "a type travels elsewhere", file: "asyncapi.yaml", old: "      prompt.opened:\n        $ref", new: "      prompt.other:\n        $ref"}, "channels.prompt.messages.prompt.opened: is gone"},
+		{change{name: "a type has another name", file: "asyncapi.yaml", old: "name: smartconnect.prompt.opened.v1", new: "name: smartconnect.prompt.opened.v2"}, "components.messages.prompt.opened.name: was"},
+		{change{name: "a type has another schema", file: "asyncapi.yaml", old: "$ref: ./smartconnect.prompt.opened.v1.json", new: "$ref: ./smartconnect.prompt.opened.v2.json"}, "components.messages.prompt.opened.payload.$ref: was"},
+		{change{name: "another stream", file: "asyncapi.yaml", old: "stream: SC_EVENTS", new: "stream: OTHER"}, "x-jetstream.stream: was SC_EVENTS"},
+		{change{name: "a head is none", file: "asyncapi.yaml", old: "head: true", new: "head: false"}, "x-jetstream.head: was true"},
+		{change{name: "less is kept", file: "asyncapi.yaml", old: "maxMsgsPerSubject: 64", new: "maxMsgsPerSubject: 8"}, "retention.maxMsgsPerSubject: was 64 and is 8"},
+		{change{name: "events grow old", file: "asyncapi.yaml", old: "maxAge: 0s", new: "maxAge: 24h"}, "retention.maxAge: was 0s"},
+		{change{name: "what is read goes", file: "asyncapi.yaml", old: "policy: Limits", new: "policy: WorkQueue"}, "retention.policy: was Limits"},
+		{change{name: "bodies are of another kind", file: "asyncapi.yaml", old: "defaultContentType: application/json", new: "defaultContentType: application/xml"}, "defaultContentType: was application/json"},
+		{change{name: "who publishes subscribes", file: "asyncapi.yaml", old: "action: send", new: "action: receive"}, "operations.publish.connection.action: was send"},
+		{change{name: "another queue", file: "asyncapi.yaml", old: "queue: q", new: "queue: r"}, "bindings.nats.queue: was q"},
+		{change{name: "a header has another rule", file: "asyncapi.yaml", old: "        ce-sequence:\n          description", new: "        ce-sequence:\n          minLength: 2\n          description"}, "components.schemas.headers.ce-sequence: its minLength was"},
+		{change{name: "something new of a subject", file: "asyncapi.yaml", old: "    address: sc.v1.storm\n", new: "    address: sc.v1.storm\n    servers: []\n"}, "channels.storm.servers: is new"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			found, err := compareContracts(FS, planted(t, c.change))
@@ -323,6 +421,7 @@ func TestAdditionsAreNoBreaks(t *testing.T) {
 			property(s, "reason")["examples"] = append(property(s, "reason")["examples"].([]any), "weary")
 		}}, 1},
 		{change{name: "a new attribute", file: "envelope.json", edit: add("tracestate", object{"type": "string"})}, 1},
+		{change{name: "a new header", file: "asyncapi.yaml", old: "        ce-sequence:\n          description", new: "        ce-tracestate:\n          type: string\n        ce-sequence:\n          description"}, 1},
 		{change{name: "a new type", file: "smartconnect.prompt.snoozed.v1.json", edit: func(s object) { s["type"] = "object" }}, 1},
 		{change{name: "a new version of a type", file: "smartconnect.prompt.opened.v2.json", edit: func(s object) { s["type"] = "object" }}, 1},
 		{change{name: "a new service", file: "services/sc.svc.v1.prompt.snooze.request.json", edit: func(s object) { s["type"] = "object" }}, 1},

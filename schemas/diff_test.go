@@ -80,9 +80,6 @@ func compareContracts(before, after fs.FS) ([]difference, error) {
 		case errBefore != nil || errAfter != nil:
 			return nil, errors.Join(errBefore, errAfter)
 		default:
-			if d.before["$id"] != d.after["$id"] {
-				d.tell(true, "$id", "was %v and is %v", d.before["$id"], d.after["$id"])
-			}
 			d.schemas("", d.before, d.after)
 		}
 	}
@@ -108,31 +105,94 @@ func readSchema(from fs.FS, name string) (object, error) {
 	return v, nil
 }
 
-func resolve(root, schema object) object {
-	if ref, ok := schema["$ref"].(string); ok {
-		defs, _ := root["$defs"].(object)
-		to, _ := defs[strings.TrimPrefix(ref, "#/$defs/")].(object)
-		return to
+// target returns what a schema refers to, nil if it refers to nothing, and what
+// stands beside the reference, which holds too.
+func target(root, schema object) (to, beside object, err error) {
+	ref, ok := schema["$ref"].(string)
+	if !ok {
+		return nil, schema, nil
 	}
-	return schema
+	defs, _ := root["$defs"].(object)
+	name, local := strings.CutPrefix(ref, "#/$defs/")
+	to, ok = defs[name].(object)
+	if !local || !ok {
+		return nil, nil, fmt.Errorf("its $ref leads nowhere: %s", ref)
+	}
+	beside = maps.Clone(schema)
+	delete(beside, "$ref")
+	return to, beside, nil
 }
 
-// rules lists the keywords of which any change is a change of the rule.
-func rules() []string {
-	return []string{
-		"const", "format", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
-		"anyOf", "allOf", "oneOf", "not", "if", "then", "else",
+// whole returns a value of a rule with what it refers to in place of references:
+// who changes that changes the rule.
+func whole(root object, v any) any {
+	switch v := v.(type) {
+	case object:
+		all := object{}
+		for k, inner := range v {
+			all[k] = whole(root, inner)
+		}
+		if to, _, err := target(root, v); err == nil && to != nil {
+			all["$ref"] = whole(root, to)
+		}
+		return all
+	case []any:
+		all := make([]any, len(v))
+		for i, inner := range v {
+			all[i] = whole(root, inner)
+		}
+		return all
+	default:
+		return v
 	}
 }
 
+// told lists the keywords that only tell something to people. Every other one is
+// a rule, of which any change is a break: also one that this test has never
+// heard of.
+func told() []string {
+	return []string{"title", "description", "$comment", "examples", "default", "deprecated"}
+}
+
+// compared lists the keywords that are compared by what they mean.
+func compared() []string {
+	return []string{"$defs", "$ref", "enum", "x-open-enum", "required", "properties", "items", "additionalProperties"}
+}
+
+// schemas compares two schemas, and what they refer to.
 func (d *differ) schemas(at string, before, after object) {
-	before, after = resolve(d.before, before), resolve(d.after, after)
+	was, besideBefore, err := target(d.before, before)
+	is, besideAfter, errAfter := target(d.after, after)
+	if err = errors.Join(err, errAfter); err != nil {
+		d.tell(true, at, "%v", err)
+		return
+	}
+	switch {
+	case was == nil && is == nil:
+		d.rules(at, before, after)
+	case was != nil && is != nil:
+		d.schemas(at, was, is)
+		d.rules(at, besideBefore, besideAfter)
+	case was != nil: // it stood elsewhere, and stands here now
+		d.schemas(at, was, after)
+		d.rules(at, besideBefore, object{})
+	default:
+		d.schemas(at, before, is)
+		d.rules(at, object{}, besideAfter)
+	}
+}
+
+// rules compares two schemas that refer to nothing.
+func (d *differ) rules(at string, before, after object) {
 	if !reflect.DeepEqual(before["type"], after["type"]) {
 		d.tell(true, at, "was of type %v and is %v", before["type"], after["type"])
 		return
 	}
-	for _, rule := range rules() {
-		if !reflect.DeepEqual(before[rule], after[rule]) {
+	for _, rule := range slices.Sorted(maps.Keys(both(before, after))) {
+		if slices.Contains(told(), rule) || slices.Contains(compared(), rule) {
+			continue
+		}
+		if !reflect.DeepEqual(whole(d.before, before[rule]), whole(d.after, after[rule])) {
 			d.tell(true, at, "its %s was %v and is %v", rule, before[rule], after[rule])
 		}
 	}
@@ -142,15 +202,19 @@ func (d *differ) schemas(at string, before, after object) {
 	is, _ := after["properties"].(object)
 	for _, name := range slices.Sorted(maps.Keys(both(was, is))) {
 		field := strings.TrimPrefix(at+"."+name, ".")
-		b, there := was[name].(object)
-		a, stays := is[name].(object)
+		b, there := was[name]
+		a, stays := is[name]
+		beforeOf, okBefore := b.(object)
+		afterOf, okAfter := a.(object)
 		switch {
 		case !there:
-			d.tell(false, field, "is new")
+			d.tell(before["additionalProperties"] != false, field, "is new")
 		case !stays:
 			d.tell(true, field, "is gone: who reads it finds nothing")
-		default:
-			d.schemas(field, b, a)
+		case okBefore && okAfter:
+			d.schemas(field, beforeOf, afterOf)
+		case !reflect.DeepEqual(b, a):
+			d.tell(true, field, "was %v and is %v", b, a)
 		}
 	}
 	for keyword, step := range map[string]string{"items": "[]", "additionalProperties": "{}"} {
@@ -219,28 +283,7 @@ func (d *differ) words(at string, before, after object) {
 	}
 }
 
-// A document is what of AsyncAPI others rely on.
-type document struct {
-	Channels map[string]struct {
-		Address  string               `yaml:"address"`
-		Messages map[string]yaml.Node `yaml:"messages"`
-		Stream   struct {
-			Name      string `yaml:"stream"`
-			Head      bool   `yaml:"head"`
-			Retention struct {
-				MaxAge            string `yaml:"maxAge"`
-				MaxMsgsPerSubject int64  `yaml:"maxMsgsPerSubject"`
-			} `yaml:"retention"`
-		} `yaml:"x-jetstream"`
-	} `yaml:"channels"`
-	Components struct {
-		Messages map[string]struct {
-			Name string `yaml:"name"`
-		} `yaml:"messages"`
-	} `yaml:"components"`
-}
-
-func readDocument(from fs.FS) (v document, err error) {
+func readDocument(from fs.FS) (v object, err error) {
 	raw, err := fs.ReadFile(from, "asyncapi.yaml")
 	if err != nil {
 		return v, err
@@ -251,8 +294,10 @@ func readDocument(from fs.FS) (v document, err error) {
 	return v, nil
 }
 
+// channels compares the AsyncAPI documents: all of them but what only tells
+// something to people. Who subscribes, asks or answers by one relies on the rest.
 func (d *differ) channels(before, after fs.FS) error {
-	d.file = "asyncapi.yaml"
+	d.file, d.request = "asyncapi.yaml", false
 	if equal(before, after, d.file) {
 		return nil
 	}
@@ -264,46 +309,75 @@ func (d *differ) channels(before, after fs.FS) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(both(was.Channels, is.Channels))) {
-		b, there := was.Channels[name]
-		a, stays := is.Channels[name]
-		at := "channel " + name
+	d.document(nil, was, is)
+	return nil
+}
+
+// grows reports a place of the document that may get more: subjects, what they
+// carry, what is asked and answered.
+func grows(path []string) bool {
+	switch {
+	case len(path) == 1:
+		return path[0] == "channels" || path[0] == "operations"
+	case len(path) == 2:
+		return path[0] == "components"
+	default:
+		return len(path) == 3 && path[0] == "channels" && path[2] == "messages"
+	}
+}
+
+// prose lists the keys of the document that only tell something to people.
+func prose() []string {
+	return []string{"info", "title", "summary", "description", "examples", "note", "replay"}
+}
+
+func (d *differ) document(path []string, before, after any) {
+	at := strings.Join(path, ".")
+	was, okBefore := before.(object)
+	is, okAfter := after.(object)
+	if okBefore && okAfter && at == "components.schemas.headers" {
+		// Headers of others' making pass, so the schema is open; attributes come all
+		// the same, and who reads ignores those it does not know.
+		d.before, d.after = closed(was), closed(is)
+		d.schemas(at, d.before, d.after)
+		return
+	}
+	if !okBefore || !okAfter {
+		if !reflect.DeepEqual(before, after) && !keepsMore(path, before, after) {
+			d.tell(true, at, "was %v and is %v", before, after)
+		}
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(both(was, is))) {
+		if slices.Contains(prose(), name) && !grows(path) {
+			continue
+		}
+		inner := append(slices.Clone(path), name)
+		b, there := was[name]
+		a, stays := is[name]
 		switch {
 		case !there:
-			d.tell(false, at, "is new")
-			continue
+			d.tell(!grows(path), strings.Join(inner, "."), "is new")
 		case !stays:
-			d.tell(true, at, "is gone: who subscribes to %s hears nothing", b.Address)
-			continue
-		case a.Address != b.Address:
-			d.tell(true, at, "the subject was %s and is %s: who subscribes to it hears nothing", b.Address, a.Address)
-		}
-		if a.Stream.Name != b.Stream.Name {
-			d.tell(true, at, "was in stream %s and is in %s", b.Stream.Name, a.Stream.Name)
-		}
-		if a.Stream.Head != b.Stream.Head {
-			d.tell(true, at, "head was %v and is %v", b.Stream.Head, a.Stream.Head)
-		}
-		if r, o := a.Stream.Retention, b.Stream.Retention; r.MaxMsgsPerSubject < o.MaxMsgsPerSubject || r.MaxAge != o.MaxAge {
-			d.tell(true, at, "kept %d messages of a subject for %s and keeps %d for %s", o.MaxMsgsPerSubject, o.MaxAge, r.MaxMsgsPerSubject, r.MaxAge)
-		}
-		for _, message := range slices.Sorted(maps.Keys(both(b.Messages, a.Messages))) {
-			_, there := b.Messages[message]
-			_, stays := a.Messages[message]
-			switch {
-			case !there:
-				d.tell(false, at, "carries %s", message)
-			case !stays:
-				d.tell(true, at, "carries %s no more", message)
-			}
+			d.tell(true, strings.Join(inner, "."), "is gone: who relies on it finds nothing")
+		default:
+			d.document(inner, b, a)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(was.Components.Messages)) {
-		if b, a := was.Components.Messages[name].Name, is.Components.Messages[name].Name; b != a {
-			d.tell(true, "message "+name, "the type was %s and is %s", b, cmp.Or(a, "gone"))
-		}
-	}
-	return nil
+}
+
+func closed(schema object) object {
+	c := maps.Clone(schema)
+	c["additionalProperties"] = cmp.Or(c["additionalProperties"], any(false))
+	return c
+}
+
+// keepsMore reports that the stream keeps more of a subject than before. A
+// number below 1 is no limit.
+func keepsMore(path []string, before, after any) bool {
+	was, okBefore := before.(int)
+	is, okAfter := after.(int)
+	return path[len(path)-1] == "maxMsgsPerSubject" && okBefore && okAfter && was > 0 && (is < 1 || is > was)
 }
 
 func list(v any) []string {
