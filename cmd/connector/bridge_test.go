@@ -112,10 +112,12 @@ func (w *world) prompt(n int) {
 	m := nats.NewMsg("sc.v1.prompt.m1.c1")
 	for name, value := range map[string]string{
 		"ce-specversion": "1.0", "ce-id": fmt.Sprintf("e%d", n), "ce-source": events.DefaultSource, "ce-type": string(events.PromptOpened), "ce-sequence": fmt.Sprint(n),
+		"ce-subject": "m1.c1", "ce-time": "2026-11-24T10:00:00Z", "ce-recordedtime": "2026-11-24T10:00:01Z",
 	} {
 		m.Header[name] = []string{value}
 	}
-	m.Data = []byte(`{"memberId":"member-4711"}`)
+	m.Data = []byte(`{"memberId":"member-4711","connectionId":"clinic","promptId":"c1.1","action":"oauth","reason":"expired","urgency":"required","notify":true,` +
+		`"connectionStatus":"EXPIRED","openedAt":"2026-11-24T10:00:00Z","reminder":0,"flapCount":0}`)
 	_, err := w.js.PublishMsg(w.Context(), m)
 	w.must(err)
 }

@@ -246,19 +246,22 @@ func (e *endpoint) deliver(ctx context.Context, msg jetstream.Msg) {
 	if err != nil {
 		return // not from JetStream; there is nobody to tell
 	}
-	if len(msg.Data()) == 0 && len(msg.Headers()["ce-type"]) == 0 {
+	if len(msg.Data()) == 0 && e.bridge.holdsHead(msg.Subject()) {
 		_ = msg.Ack() // a head of a member who was forgotten
 		return
 	}
 	m, err := structure(msg.Headers(), msg.Data())
+	if err == nil && !e.wants(m.typ) {
+		_ = msg.Ack()
+		return
+	}
+	if err == nil {
+		err = holds(m.typ, msg.Headers(), msg.Data())
+	}
 	if err != nil {
 		log.Error().Err(err).Uint64("stream_sequence", meta.Sequence.Stream).Msg("no event, not sent")
 		e.count(func(s *Stats) { s.Skipped++ })
 		_ = msg.TermWithReason(err.Error())
-		return
-	}
-	if !e.wants(m.typ) {
-		_ = msg.Ack()
 		return
 	}
 	if m.replay && !e.Replays {
@@ -287,6 +290,13 @@ func (e *endpoint) deliver(ctx context.Context, msg jetstream.Msg) {
 	log.WithLevel(level).Str("event", m.id).Str("type", string(m.typ)).Str("why", string(v.why)).Int("status", status).
 		Uint64("tries", meta.NumDelivered).Stringer("again_in", v.delay.Round(time.Millisecond)).Msg("not delivered, comes again")
 	_ = msg.NakWithDelay(v.delay)
+}
+
+// holdsHead reports whether heads stand on a subject. Nowhere else does a message
+// without a body mean anything.
+func (b *Bridge) holdsHead(subject string) bool {
+	kind, _, _ := b.subjects.Parse(subject)
+	return kind == events.MemberSnapshot.Kind() || kind == events.AgendaSnapshot.Kind()
 }
 
 // pause has the broker give nothing more to the endpoint, whatever process asks.

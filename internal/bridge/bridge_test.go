@@ -143,7 +143,7 @@ func (w *world) publish(typ string, change ...func(*nats.Msg)) string {
 	} {
 		m.Header[name] = []string{value}
 	}
-	m.Data = []byte(`{"memberId":"member-4711","note":"<é>","big":12345678901234567890}`)
+	m.Data = []byte(prompt)
 	for _, f := range change {
 		f(m)
 	}
@@ -153,6 +153,11 @@ func (w *world) publish(typ string, change ...func(*nats.Msg)) string {
 }
 
 const opened = "smartconnect.prompt.opened.v1"
+
+// prompt is data that a later version may write: it has fields that this one
+// does not know.
+const prompt = `{"memberId":"member-4711","connectionId":"clinic","promptId":"c1.1","action":"oauth","reason":"expired","urgency":"required","notify":true,` +
+	`"connectionStatus":"EXPIRED","openedAt":"2026-11-24T10:00:00Z","reminder":0,"flapCount":0,"note":"<é>","big":12345678901234567890}`
 
 // request is one that a receiver got.
 type request struct {
@@ -290,7 +295,7 @@ func TestDeliversSigned(t *testing.T) {
 	for name, want := range map[string]string{
 		"specversion": `"1.0"`, "id": `"` + id + `"`, "type": `"` + opened + `"`, "sequence": `"1"`, "subject": `"m1.c1"`,
 		"datacontenttype": `"application/json"`, "later": `"kept"`,
-		"data": `{"memberId":"member-4711","note":"<é>","big":12345678901234567890}`,
+		"data": prompt,
 	} {
 		if string(got[name]) != want {
 			t.Errorf("%s is %s, want %s", name, got[name], want)
@@ -486,6 +491,53 @@ func TestFilter(t *testing.T) {
 	}
 	if counts[a] != 2 || counts[z] != 2 || counts[copied] != 1 || counts[later] != 1 || len(counts) != 4 || marked != 1 {
 		t.Errorf("%v, %d marked", counts, marked)
+	}
+}
+
+// Only the heads of who was forgotten are passed over in silence. Whatever else
+// is no event is said and counted, and never signed.
+func TestWhatIsNoEvent(t *testing.T) {
+	w := newWorld(t)
+	w.secret("secret")
+	r := w.receiver(nil)
+	raw := func(subject, body string) {
+		t.Helper()
+		_, err := w.js.Publish(t.Context(), subject, []byte(body))
+		w.must(err)
+	}
+	body := func(text string) func(*nats.Msg) { return func(m *nats.Msg) { m.Data = []byte(text) } }
+	raw("sc.v1.member.m1", "") // forgotten
+	raw("sc.v1.agenda.m1", "")
+	noEvents := 0
+	for _, f := range []func(){
+		func() { raw("sc.v1.prompt.m1.c1", "") },
+		func() { raw("sc.v1.prompt.m1.c1", "{bad") },
+		func() { raw("sc.v1.member.m1", "{}") },
+		func() { w.publish(opened, body("")) },
+		func() { w.publish(opened, body("{}")) },
+		func() { w.publish(opened, body("[]")) },
+		func() { w.publish(opened, body(strings.Replace(prompt, `"promptId":"c1.1",`, "", 1))) },
+		func() { w.publish(opened, body(strings.Replace(prompt, `"notify":true`, `"notify":"yes"`, 1))) },
+		func() { w.publish(opened, func(m *nats.Msg) { m.Header["ce-sequence"] = []string{"0"} }) },
+		func() { w.publish("smartconnect.prompt.opened.v2", body("[]")) },
+	} {
+		f()
+		noEvents++
+	}
+	w.publish("smartconnect.prompt.reminded.v1", body("{}")) // nobody wants it
+	later := w.publish("smartconnect.prompt.opened.v2", body("{}"))
+	last := w.publish(opened)
+	b, stop := w.start(w.js, w.config(strings.Replace(at("portal", r.URL), "smartconnect.prompt.*", "smartconnect.prompt.opened.*, smartconnect.*.snapshot.v1", 1)))
+	w.until("the last delivered", func() bool { return b.Stats()[0].Delivered == 2 })
+	stop()
+	if ids := r.ids(); !slices.Equal(ids, []string{later, last}) {
+		t.Errorf("delivered %v, want %v", ids, []string{later, last})
+	}
+	if s := b.Stats()[0]; s.Skipped != int64(noEvents) || strings.Count(w.log.String(), "no event, not sent") != noEvents {
+		t.Errorf("%d were skipped, want %d; log:\n%s", s.Skipped, noEvents, w.log)
+	}
+	if strings.Contains(w.log.String(), "member-4711") {
+		t.Errorf("the log quotes a body:\n%s", w.log)
 	}
 }
 
