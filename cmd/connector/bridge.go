@@ -105,6 +105,7 @@ func bridgeReadings(b *bridge.Bridge) []console.Reading {
 		add("connector_bridge_delivered_total", "Events that an endpoint took.", true, func(s bridge.Stats) float64 { return float64(s.Delivered) })
 		add("connector_bridge_failed_total", "Tries that an endpoint did not take; each comes again.", true, func(s bridge.Stats) float64 { return float64(s.Failed) })
 		add("connector_bridge_skipped_total", "Messages that were not sent: copies of replays, and what is no event.", true, func(s bridge.Stats) float64 { return float64(s.Skipped) })
+		add("connector_bridge_lost_total", "Gaps: times that the stream had dropped events of a subject before an endpoint took them.", true, func(s bridge.Stats) float64 { return float64(s.Gaps) })
 		add("connector_bridge_pending", "Events that wait for an endpoint, as of ten seconds ago at most.", false, func(s bridge.Stats) float64 { return float64(s.Pending) })
 		add("connector_bridge_paused", "1 while an endpoint that said it is gone is paused.", false, func(s bridge.Stats) float64 {
 			if s.Paused {
@@ -142,13 +143,13 @@ func (c bridgeListCmd) Run(ctx context.Context, std streams, file configFlag) er
 			return json.NewEncoder(std.out).Encode(rows)
 		}
 		table := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "ENDPOINT\tSTATE\tPENDING\tLAST DELIVERY\tFAILING SINCE\tLAST FAILURE")
+		fmt.Fprintln(table, "ENDPOINT\tSTATE\tPENDING\tLAST DELIVERY\tFAILING SINCE\tGAPS\tLAST GAP\tLAST FAILURE")
 		for _, r := range rows {
 			failure := orDash(string(r.LastFailure))
 			if r.Status != 0 {
 				failure += fmt.Sprintf(" (%d)", r.Status)
 			}
-			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\n", r.Name, r.State, r.Pending, localTime(r.LastDelivery), localTime(r.FailingSince), failure)
+			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\n", r.Name, r.State, r.Pending, localTime(r.LastDelivery), localTime(r.FailingSince), r.Gaps, localTime(r.LastGap), failure)
 		}
 		return table.Flush()
 	})

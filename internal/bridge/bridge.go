@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -44,6 +45,8 @@ type Bridge struct {
 	config    Config
 	endpoints []*endpoint
 	slack     time.Duration
+	seed      maphash.Seed
+	bucket    jetstream.KeyValue
 }
 
 // An endpoint is one that runs.
@@ -55,12 +58,18 @@ type endpoint struct {
 	mu    sync.Mutex
 	now   Health
 	stats Stats
+	taken map[uint64]uint64 // the last sequence that was handled here, by subject; see gaps.go
+	keeps int64             // messages that the stream keeps of a subject
+	since time.Time         // when the durable was made
+
+	askAgain time.Time // when the broker may be asked about gaps again
 }
 
 // Stats are numbers of one endpoint, since this process began.
 type Stats struct {
 	Name                       string
 	Delivered, Failed, Skipped int64
+	Gaps                       int64     // times that the stream had dropped events before they were taken
 	Pending                    uint64    // as of the last look
 	Paused                     bool      // likewise
 	FailingSince               time.Time // zero while all is well
@@ -69,13 +78,13 @@ type Stats struct {
 // New reads secrets and certificates, the variables among them by env. It
 // starts nothing.
 func New(js jetstream.JetStream, subjects events.Subjects, c Config, env func(string) (string, bool)) (*Bridge, error) {
-	b := &Bridge{js: js, subjects: subjects, config: c, slack: slack}
+	b := &Bridge{js: js, subjects: subjects, config: c, slack: slack, seed: maphash.MakeSeed()}
 	for _, e := range c.Endpoints {
 		p, err := c.newPost(e, env)
 		if err != nil {
 			return nil, err
 		}
-		b.endpoints = append(b.endpoints, &endpoint{post: p, bridge: b, stats: Stats{Name: e.Name}})
+		b.endpoints = append(b.endpoints, &endpoint{post: p, bridge: b, stats: Stats{Name: e.Name}, taken: map[uint64]uint64{}})
 	}
 	return b, nil
 }
@@ -106,7 +115,7 @@ func (b *Bridge) Stats() []Stats {
 // makes the durables that are not there. Any number of bridges may run with one
 // config: they share the work and keep the order.
 func (b *Bridge) Run(ctx context.Context) error {
-	bucket, err := b.prepare(ctx)
+	err := b.prepare(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -116,7 +125,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	for _, e := range b.endpoints {
 		done := make(chan struct{})
-		all.Go(func() { e.report(ctx, bucket, done) })
+		all.Go(func() { e.report(ctx, b.bucket, done) })
 		all.Go(func() { e.run(ctx); close(done) })
 	}
 	all.Wait()
@@ -124,20 +133,23 @@ func (b *Bridge) Run(ctx context.Context) error {
 }
 
 // prepare opens what Run needs of the broker.
-func (b *Bridge) prepare(ctx context.Context) (jetstream.KeyValue, error) {
-	bucket, err := openHealth(ctx, b.js, b.config.Stream)
-	if err != nil {
-		return nil, err
+func (b *Bridge) prepare(ctx context.Context) (err error) {
+	if b.bucket, err = openHealth(ctx, b.js, b.config.Stream); err != nil {
+		return err
 	}
 	for _, e := range b.endpoints {
 		if e.durable, err = b.open(ctx, e.Endpoint); err != nil {
-			return nil, err
+			return err
 		}
-		if err := e.recall(ctx, bucket); err != nil {
-			return nil, err
+		if err := e.recall(ctx, b.bucket); err != nil {
+			return err
 		}
+		if err := e.measure(ctx); err != nil {
+			return fmt.Errorf("bridge: stream %s: %w", b.config.Stream, err)
+		}
+		e.since = e.durable.CachedInfo().Created
 	}
-	return bucket, nil
+	return nil
 }
 
 // open finds the endpoint's durable, or makes it. What was acknowledged stays;
@@ -194,7 +206,7 @@ func (e *endpoint) run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		if made, err := e.bridge.open(ctx, e.Endpoint); err == nil {
-			e.durable = made
+			e.durable, e.since = made, made.CachedInfo().Created
 		}
 	}
 }
@@ -246,12 +258,15 @@ func (e *endpoint) deliver(ctx context.Context, msg jetstream.Msg) {
 	if err != nil {
 		return // not from JetStream; there is nobody to tell
 	}
+	e.lookBehind(ctx, msg)
+	taken := func() { e.take(msg.Subject(), sequence(msg.Headers())) }
 	if len(msg.Data()) == 0 && e.bridge.holdsHead(msg.Subject()) {
 		_ = msg.Ack() // a head of a member who was forgotten
 		return
 	}
 	m, err := structure(msg.Headers(), msg.Data())
 	if err == nil && !e.wants(m.typ) {
+		taken()
 		_ = msg.Ack()
 		return
 	}
@@ -261,12 +276,14 @@ func (e *endpoint) deliver(ctx context.Context, msg jetstream.Msg) {
 	if err != nil {
 		log.Error().Err(err).Uint64("stream_sequence", meta.Sequence.Stream).Msg("no event, not sent")
 		e.count(func(s *Stats) { s.Skipped++ })
+		taken()
 		_ = msg.TermWithReason(err.Error())
 		return
 	}
 	if m.replay && !e.Replays {
 		log.Info().Str("event", m.id).Msg("copy of a replay, not sent")
 		e.count(func(s *Stats) { s.Skipped++ })
+		taken()
 		_ = msg.Ack()
 		return
 	}
@@ -274,6 +291,7 @@ func (e *endpoint) deliver(ctx context.Context, msg jetstream.Msg) {
 	e.note(v, status, time.Now())
 	if v.why == Delivered {
 		log.Info().Str("event", m.id).Str("type", string(m.typ)).Uint64("tries", meta.NumDelivered).Msg("delivered")
+		taken()
 		_ = msg.Ack()
 		return
 	}
@@ -338,6 +356,7 @@ func (e *endpoint) lookAt(ctx context.Context) {
 	if err != nil {
 		return // what was seen last stands
 	}
+	_ = e.measure(ctx) // what was measured last stands
 	i := info.CachedInfo()
 	e.count(func(s *Stats) { s.Pending, s.Paused = pending(i), i.Paused })
 }

@@ -335,6 +335,74 @@ func TestDownThenUp(t *testing.T) {
 	})
 }
 
+// What the stream drops before an endpoint takes it is a gap, and said to be one:
+// in the log, in the numbers and in the list. What it keeps is none.
+func TestAGapIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.secret("secret")
+	r := w.receiver(nil)
+	c := w.config(at("portal", r.URL))
+	b, stop := w.start(w.js, c)
+	for range 3 {
+		w.publish(opened)
+	}
+	w.until("three delivered", func() bool { return b.Stats()[0].Delivered == 3 })
+
+	// As many as the stream keeps: the oldest was taken before it went.
+	r.become(status(http.StatusServiceUnavailable))
+	for range 64 {
+		w.publish(opened)
+	}
+	r.become(nil)
+	w.until("all delivered", func() bool { return b.Stats()[0].Delivered == 3+64 })
+	if s := b.Stats()[0]; s.Gaps != 0 {
+		t.Errorf("nothing was lost: %+v\n%s", s, w.log)
+	}
+
+	// More, on one subject of two, while the endpoint takes nothing.
+	r.become(status(http.StatusServiceUnavailable))
+	other := func(m *nats.Msg) { m.Subject, m.Header["ce-subject"] = "sc.v1.prompt.m2.c1", []string{"m2.c1"} }
+	for n := range 70 {
+		w.publish(opened)
+		if n < 3 {
+			w.publish(opened, other, func(m *nats.Msg) { m.Header["ce-sequence"] = []string{fmt.Sprint(n + 1)} })
+		}
+	}
+	r.become(nil)
+	row := func() Row {
+		rows, err := List(t.Context(), w.js, c)
+		w.must(err)
+		return rows[0]
+	}
+	w.until("all that is kept delivered", func() bool { return row().Pending == 0 })
+	if s := b.Stats()[0]; s.Gaps != 1 {
+		t.Errorf("%+v\n%s", s, w.log)
+	}
+	if n := strings.Count(w.log.String(), "events were gone before the endpoint took them"); n != 1 || !strings.Contains(w.log.String(), `"subject":"sc.v1.prompt.m1.c1"`) {
+		t.Errorf("said %d times:\n%s", n, w.log)
+	}
+	if r := row(); r.Gaps != 1 || r.LastGap.IsZero() {
+		t.Errorf("listed: %+v", r)
+	}
+	stop()
+
+	// And while nobody runs a bridge: it is found when one does.
+	for range 70 {
+		w.publish(opened)
+	}
+	b, _ = w.start(w.js, c)
+	w.until("what is kept delivered", func() bool { return b.Stats()[0].Delivered == 64 })
+	if s := b.Stats()[0]; s.Gaps != 1 || row().Gaps != 2 {
+		t.Errorf("%+v, listed %+v\n%s", s, row(), w.log)
+	}
+	// What went before there was an endpoint, nobody promised it.
+	late, _ := w.start(w.js, w.config(at("late", r.URL)))
+	w.until("all that is kept delivered", func() bool { return late.Stats()[0].Delivered == 64+3 })
+	if s := late.Stats()[0]; s.Gaps != 0 {
+		t.Errorf("%+v\n%s", s, w.log)
+	}
+}
+
 // A process that dies between the post and the acknowledgement: the event comes
 // again with the same webhook-id, and nothing overtakes it.
 func TestDiesBeforeItAcknowledges(t *testing.T) {

@@ -175,6 +175,7 @@ type Row struct {
 	State   State  `json:"state"`
 	Pending uint64 `json:"pending"`
 	Health
+	Losses
 }
 
 // List says how the endpoints of c are, by what the broker knows; it need not
@@ -190,6 +191,9 @@ func List(ctx context.Context, js jetstream.JetStream, c Config) ([]Row, error) 
 		if bucket != nil {
 			if r.Health, err = c.health(ctx, bucket, e.Name); err != nil {
 				return nil, err
+			}
+			if r.Losses, _, err = readGaps(ctx, bucket, c.gapsKey(e.Name)); err != nil {
+				return nil, fmt.Errorf("bridge: %s: %w", e.Name, err)
 			}
 		}
 		durable, err := js.Consumer(ctx, c.Stream, e.Durable())
