@@ -239,6 +239,64 @@ func TestEventsTail(t *testing.T) {
 	}
 }
 
+// What cannot be read is told beside the rest, and quotes nothing. The
+// connector's own alarm clock and what is left of who was forgotten are no
+// events and not spoken of.
+func TestEventsTailTellsWhatItCannotRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 0)
+	put := func(subject, typ, body string) {
+		t.Helper()
+		m := nats.NewMsg(subject)
+		if typ != "" {
+			m.Header["ce-specversion"], m.Header["ce-id"], m.Header["ce-source"], m.Header["ce-type"] = []string{"1.0"}, []string{"i"}, []string{"s"}, []string{typ}
+		}
+		m.Data = []byte(body)
+		_, err := w.js.PublishMsg(t.Context(), m)
+		w.must(err)
+	}
+	tail := func(args ...string) (out, complaints *journal, stop func() int) {
+		out, complaints = &journal{}, &journal{}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan int, 1)
+		go func() {
+			ended <- program(ctx, w.at(append([]string{"events", "tail", "--since", "1h"}, args...)...), streams{strings.NewReader(""), out, complaints})
+		}()
+		return out, complaints, func() int { cancel(); return <-ended }
+	}
+	put("sc.v1.prompt.m.c", "", "member-4711 {bad")
+	put("sc.v1.prompt.m.c", string(events.PromptOpened), `{"memberId":"member-4711"}`)
+	put("sc.v1.prompt.m.c", "smartconnect.prompt.opened.v2", "{}")
+	put("sc.v1.novelty.m.c", "smartconnect.novelty.told.v1", "{}")
+	put("sc.v1.member.m", "", "")
+	put("sc.v1.due.m", "", "")
+	put("sc.v1.probe.x", "", "x")
+	w.observe("a", 1)
+
+	out, complaints, stop := tail()
+	w.until("read to the end", func() bool { return strings.Contains(out.String(), "status_changed") })
+	said := complaints.String()
+	if code := stop(); code != exitOK || strings.Count(said, "\n") != 4 || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("code %d\nout: %s\nsaid: %s", code, out, said)
+	}
+	for _, want := range []string{"sc.v1.prompt.m.c  #1  ", "no positive decimal number", "unknown ce-type", "smartconnect.novelty.told.v1", "sc.v1.novelty.m.c  #4  "} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not said: %s", want, said)
+		}
+	}
+	if strings.Contains(said, "4711") {
+		t.Errorf("a body is quoted: %s", said)
+	}
+
+	// The short form of a type will do, and a head needs no leave. Of other types
+	// nothing is said, also of what cannot be read of them.
+	out, complaints, stop = tail("--type", "member.snapshot")
+	w.until("a head", func() bool { return strings.Contains(out.String(), "member.snapshot") })
+	if code := stop(); code != exitOK || strings.Contains(out.String(), "status_changed") || strings.Count(complaints.String(), "\n") != 1 {
+		t.Errorf("code %d\nout: %s\nsaid: %s", code, out, complaints)
+	}
+}
+
 func TestTopologyCommands(t *testing.T) {
 	w := newWorld(t, 0)
 	code, out, _ := w.run("", w.at("topology", "plan")...)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,9 +23,17 @@ type eventsCmd struct {
 type eventsTailCmd struct {
 	broker `embed:""`
 	Since  time.Duration `help:"Also print events of this long ago." placeholder:"DURATION"`
-	Type   string        `help:"Only events of this type." placeholder:"TYPE"`
-	Heads  bool          `help:"Print the heads too."`
+	Type   string        `help:"Only events of this type; prompt.opened will do." placeholder:"TYPE"`
+	Heads  bool          `help:"Print the heads too; with the type of a head they are."`
 	JSON   bool          `name:"json" help:"Print CloudEvents in JSON format, one a line."`
+}
+
+// Validate is called before the command runs.
+func (c eventsTailCmd) Validate() error {
+	if c.Type != "" && !slices.Contains(events.Types(), events.Type(fullType(c.Type))) {
+		return fmt.Errorf("--type: there is no event type %.80q; see: connector schema list", c.Type)
+	}
+	return c.broker.Validate()
 }
 
 // Run prints events until it is interrupted.
@@ -33,14 +43,22 @@ func (c eventsTailCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer nc.Close()
+	only := events.Type(fullType(c.Type))
 	return tail(ctx, js, log, c.Since, func(e events.Event) error {
-		if c.Type != "" && string(e.Type) != c.Type || !c.Heads && isHead(e) {
+		if only != "" && e.Type != only || only == "" && !c.Heads && isHead(e) {
 			return nil
 		}
 		if c.JSON {
 			return json.NewEncoder(std.out).Encode(e)
 		}
 		_, err := fmt.Fprintf(std.out, "%s  %-45s %s  #%d\n", e.Recorded.Local().Format("15:04:05.000"), e.Type, e.Tokens(), e.Sequence)
+		return err
+	}, func(m jetstream.Msg, seq uint64, why error) error {
+		typ := events.Type(firstHeader(m.Headers(), "ce-type"))
+		if only != "" && typ != "" && typ != only {
+			return nil
+		}
+		_, err := fmt.Fprintf(std.err, "%s  #%d  cannot be read: %s\n", m.Subject(), seq, why)
 		return err
 	})
 }
@@ -49,9 +67,10 @@ func isHead(e events.Event) bool {
 	return e.Type == events.MemberSnapshot || e.Type == events.AgendaSnapshot
 }
 
-// tail calls each for every event from since ago on, until ctx ends. Messages
-// that are no events, timers and fired ones, are passed over.
-func tail(ctx context.Context, js jetstream.JetStream, log *events.Log, since time.Duration, each func(events.Event) error) error {
+// tail calls each for every event from since ago on, until ctx ends, and unread
+// for every message that should be one and cannot be read, with its sequence in
+// the stream.
+func tail(ctx context.Context, js jetstream.JetStream, log *events.Log, since time.Duration, each func(events.Event) error, unread func(m jetstream.Msg, seq uint64, why error) error) error {
 	subjects := log.Subjects()
 	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subjects.All()}, DeliverPolicy: jetstream.DeliverNewPolicy}
 	if since > 0 {
@@ -79,15 +98,30 @@ func tail(ctx context.Context, js jetstream.JetStream, log *events.Log, since ti
 		if err != nil {
 			return fmt.Errorf("read the stream: %w", err)
 		}
-		if kind, _, ok := subjects.Parse(msg.Subject()); !ok || kind == "timer" || kind == "due" {
+		if noEvent(subjects, msg) {
 			continue
 		}
 		e, err := events.Decode(msg.Headers(), msg.Data())
-		if err != nil {
-			continue
+		if err == nil {
+			err = each(e)
+		} else if at, metaErr := msg.Metadata(); metaErr == nil {
+			err = unread(msg, at.Sequence.Stream, err)
 		}
-		if err := each(e); err != nil {
+		if err != nil {
 			return err
 		}
+	}
+}
+
+// noEvent reports what stands in the stream and is not meant to be an event: the
+// connector's alarm clock, what its probe leaves for a moment, and the heads of
+// who was forgotten.
+func noEvent(s events.Subjects, m jetstream.Msg) bool {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(m.Subject(), s.Prefix()+"."), ".")
+	switch kind {
+	case "timer", "due", "probe":
+		return true
+	default:
+		return len(m.Data()) == 0 && (kind == events.MemberSnapshot.Kind() || kind == events.AgendaSnapshot.Kind())
 	}
 }

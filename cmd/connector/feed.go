@@ -27,7 +27,7 @@ func (f feed) run(ctx context.Context, js jetstream.JetStream, log *events.Log) 
 		}
 		_, err := fmt.Fprintf(f.out, "%s  %s\n", e.Recorded.Local().Format("15:04:05"), line)
 		return err
-	})
+	}, func(jetstream.Msg, uint64, error) error { return nil }) // its log tells
 }
 
 func (f feed) line(e events.Event) string {

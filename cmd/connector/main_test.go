@@ -42,6 +42,7 @@ func TestUsage(t *testing.T) {
 		"a value that is none of few":  {[]string{"topology", "plan", "--replicas", "2"}, "--replicas"},
 		"a level that is none":         {[]string{"version", "--log-level", "loud"}, "--log-level"},
 		"a duration that is none":      {[]string{"events", "tail", "--since", "yesterday"}, "--since"},
+		"a type that is none":          {[]string{"events", "tail", "--type", "prompt.open"}, "connector schema list"},
 		"a prefix with a wildcard":     {[]string{"events", "tail", "--prefix", "sc.*"}, "prefix"},
 		"a ceiling of nothing":         {[]string{"run", "--bwell", "x", "--client-key", "x", "--key-file", key, "--rate", "0"}, "rate"},
 		"dev on a public address":      {[]string{"dev", "--nats-listen", "0.0.0.0:4222"}, "--nats-listen"},

@@ -28,7 +28,7 @@ type eventsReplayCmd struct {
 	FromSeq  uint64        `help:"Begin with this sequence of the stream." xor:"from" placeholder:"N"`
 	Until    time.Time     `help:"End with what was stored by this time; default with what is there now." placeholder:"TIME"`
 	UntilSeq uint64        `help:"End with this sequence of the stream." placeholder:"N"`
-	Type     []string      `help:"Only events of these types." placeholder:"TYPE"`
+	Type     []string      `help:"Only events of these types; prompt.opened will do." placeholder:"TYPE"`
 	Member   string        `help:"Only events of this member: the token, or with --key-file the id." placeholder:"MEMBER"`
 	KeyFile  string        `help:"Key file of the deployment, to name a member by id." type:"existingfile" placeholder:"FILE"`
 
@@ -96,7 +96,7 @@ func (c eventsReplayCmd) plan(ctx context.Context, log *events.Log, known *progr
 		FromSeq: c.FromSeq, From: c.FromTime, UntilSeq: c.UntilSeq, Until: c.Until, Member: events.MemberToken(c.Member),
 	}}
 	for _, t := range c.Type {
-		p.Query.Types = append(p.Query.Types, events.Type(t))
+		p.Query.Types = append(p.Query.Types, events.Type(fullType(t)))
 	}
 	if c.KeyFile != "" && c.Member != "" {
 		keys, err := members.LoadKeys(c.KeyFile)

@@ -52,6 +52,7 @@ func TestEventsReplay(t *testing.T) {
 	}{
 		{"count", []string{"--since", "1h", "--dry-run"}, exitOK, "16 events would be copied"},
 		{"count a type", []string{"--from-seq", "1", "--dry-run", "--type", string(events.ConnectionStatusChanged)}, exitOK, "8 events would be copied"},
+		{"count a type by its short name", []string{"--from-seq", "1", "--dry-run", "--type", "connection.status_changed"}, exitOK, "8 events would be copied"},
 		{"count a member", []string{"--from-seq", "1", "--dry-run", "--member", "b", "--key-file", w.keyFile}, exitOK, "6 events would be copied"},
 		{"nothing as JSON", []string{"--from-time", "2100-01-01T00:00:00Z", "--dry-run", "--json"}, exitOK, `"Copied":0`},
 		{"copy", []string{"--from-seq", "1", "--to-subject", "again.first", "--name", "first"}, exitOK, "16 events copied below again.first as first, kept by AGAIN; 0 of them were there already."},
