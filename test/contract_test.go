@@ -55,6 +55,8 @@ func faultsAreFound(ctx context.Context, t *testing.T, dir string) {
 	for _, typ := range events.Types() {
 		raw := read(t, "fixtures/"+typ.SchemaFile())
 		claims = append(claims, claim{"fixture of " + string(typ), "envelope.json", raw, true})
+		copied := bytes.Replace(raw, []byte(`"id":`), []byte(`"replay": "monday", "id":`), 1)
+		claims = append(claims, claim{"copy of " + string(typ), "envelope.json", copied, !bytes.Equal(copied, raw)})
 		claims = append(claims, faults(t, string(typ), raw)...)
 	}
 	for _, pattern := range []string{"*.json", "services/*.json"} {
@@ -121,6 +123,7 @@ func faults(t *testing.T, what string, raw json.RawMessage) []claim {
 	plant("a local time", func(envelope, _ map[string]any) { envelope["time"] = "2026-03-01T08:00:00" })
 	plant("another version", func(envelope, _ map[string]any) { envelope["specversion"] = "0.3" })
 	plant("a subject of capitals", func(envelope, _ map[string]any) { envelope["subject"] = "MEMBER" })
+	plant("a replay without a name", func(envelope, _ map[string]any) { envelope["replay"] = "" })
 	plant("data that is a text", func(envelope, _ map[string]any) { envelope["data"] = "text" })
 	return claims
 }

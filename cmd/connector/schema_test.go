@@ -147,6 +147,13 @@ func TestSchemaValidate(t *testing.T) {
 			t.Errorf("%s: tells what stands there: %s", what, complaints)
 		}
 	}
+	copied := strings.Replace(whole, `"id"`, `"replay": "monday", "id"`, 1)
+	if code, _, complaints = w.run(copied, "schema", "validate"); code != exitOK {
+		t.Errorf("the copy that a replay makes: code %d: %s", code, complaints)
+	}
+	if code, _, complaints = w.run(strings.Replace(copied, "monday", "on monday", 1), "schema", "validate"); code != exitFailed || !strings.Contains(complaints, "/replay: does not look like") {
+		t.Errorf("a replay with a space: code %d: %s", code, complaints)
+	}
 	later := strings.Replace(whole, `"notify": true`, `"addedLater": 1, "notify": true`, 1)
 	if code, _, _ = w.run(later, "schema", "validate"); code != exitFailed {
 		t.Errorf("a field nobody knows: code %d", code)

@@ -74,6 +74,7 @@ func encode(e Event, source string) (nats.Header, []byte, error) {
 		"ce-correlationid":      e.CorrelationID,
 		"ce-expirytime":         stampTime(e.Expires),
 		"ce-traceparent":        e.TraceParent,
+		"ce-replay":             e.Replay,
 		"ce-datacontenttype":    jsonType,
 		"content-type":          jsonType,
 	} {
@@ -119,6 +120,7 @@ func decode(header nats.Header, body []byte) (Event, error) {
 		CausationID:   attribute(header, "ce-causationid"),
 		CorrelationID: attribute(header, "ce-correlationid"),
 		TraceParent:   attribute(header, "ce-traceparent"),
+		Replay:        attribute(header, "ce-replay"),
 		Data:          newData(Type(attribute(header, "ce-type"))),
 	}
 	if e.ID == "" || e.Source == "" {
@@ -247,6 +249,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 		CorrelationID string    `json:"correlationid,omitempty"`
 		Expires       time.Time `json:"expirytime,omitzero"`
 		TraceParent   string    `json:"traceparent,omitempty"`
+		Replay        string    `json:"replay,omitempty"`
 		ContentType   string    `json:"datacontenttype"`
 		Schema        string    `json:"dataschema"`
 		Class         string    `json:"dataclassification"`
@@ -254,6 +257,6 @@ func (e Event) MarshalJSON() ([]byte, error) {
 		Data          Data      `json:"data"`
 	}{
 		specVersion, e.ID, cmp.Or(e.Source, DefaultSource), e.Type, e.Tokens(), e.Time.UTC(), e.Recorded.UTC(), strconv.FormatUint(e.Sequence, 10),
-		string(e.Member), e.CausationID, e.CorrelationID, e.Expires, e.TraceParent, jsonType, schemaBase + e.Type.SchemaFile(), classification, regulation, e.Data,
+		string(e.Member), e.CausationID, e.CorrelationID, e.Expires, e.TraceParent, e.Replay, jsonType, schemaBase + e.Type.SchemaFile(), classification, regulation, e.Data,
 	})
 }

@@ -87,6 +87,7 @@ func TestHeadersAreTheSameToEveryReader(t *testing.T) {
 			"ce-causationid":   func(e *Event, v string) { e.CausationID = v },
 			"ce-correlationid": func(e *Event, v string) { e.CorrelationID = v },
 			"ce-traceparent":   func(e *Event, v string) { e.TraceParent = v },
+			"ce-replay":        func(e *Event, v string) { e.Replay = v },
 		} {
 			e := fixtureEvent(t, TaskBaseline)
 			spoil(&e, "secret"+c)

@@ -521,7 +521,7 @@ func TestEnvelopeSchema(t *testing.T) {
 		if err := schema.Validate(parse(t, marshal(t, e))); err != nil {
 			t.Errorf("%s: %v", typ, err)
 		}
-		e.TraceParent = fixtureEvent(t, ConnectionStatusChanged).TraceParent
+		e.TraceParent, e.Replay = fixtureEvent(t, ConnectionStatusChanged).TraceParent, "monday"
 		header, _, err := encode(e, DefaultSource)
 		if err != nil {
 			t.Fatal(err)

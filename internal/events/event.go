@@ -135,6 +135,9 @@ type Event struct {
 	Expires       time.Time // when a prompt becomes inert; zero for others
 	TraceParent   string    // W3C trace context of the look that wrote it, if it was traced
 
+	// Replay names the replay that made this copy; empty for the event itself.
+	Replay string
+
 	Data Data
 
 	// body is Data as JSON, once the event is numbered: the id is a hash of it,

@@ -99,7 +99,7 @@ func TestCopiesAreTheEventsMarked(t *testing.T) {
 		c := copies[i]
 		i++
 		again, err := events.Decode(c.Header, c.Data)
-		if err != nil || again.ID != e.ID || again.Sequence != e.Sequence || string(c.Data) != string(m.Data) {
+		if err != nil || again.Replay != "monday" || e.Replay != "" || again.ID != e.ID || again.Sequence != e.Sequence || string(c.Data) != string(m.Data) {
 			t.Fatalf("copy %d: %v", i, err)
 		}
 		if c.Subject != "again"+strings.TrimPrefix(m.Subject, "sc.v1") || c.Header.Get(replay.Mark) != "monday" {
