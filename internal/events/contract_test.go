@@ -673,6 +673,48 @@ func TestDocs(t *testing.T) {
 	}
 }
 
+// The section on data names every field that the data of a kind has, and no
+// other.
+func TestDocsNameEveryField(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(raw), "\n## Data\n")
+	section, _, ok := strings.Cut(after, "\n## ")
+	if !ok {
+		t.Fatal("docs/events.md has no section Data")
+	}
+	for _, kind := range Kinds() {
+		_, said, ok := strings.Cut(section, "\n- **"+kind+"**: ")
+		if !ok {
+			t.Errorf("docs/events.md says nothing of the data of %s", kind)
+			continue
+		}
+		said, _, _ = strings.Cut(said, "\n- **")
+		said, _, _ = strings.Cut(said, "\n\n")
+		fields, spoken := map[string]bool{}, ""
+		for _, typ := range Types() {
+			if typ.Kind() == kind {
+				spoken += string(file(t, typ.SchemaFile()))
+				for name := range object(t, typ.SchemaFile())["properties"].(map[string]any) {
+					fields[name] = true
+				}
+			}
+		}
+		for _, word := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(said, -1) {
+			delete(fields, word[1])
+			// What is written like a field is one the schema speaks of.
+			if regexp.MustCompile(`^[a-z]+[A-Z]\w*$`).MatchString(word[1]) && !strings.Contains(spoken, word[1]) {
+				t.Errorf("docs/events.md: the data of %s has no %s", kind, word[1])
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			t.Errorf("docs/events.md does not say that the data of %s has %s", kind, name)
+		}
+	}
+}
+
 // Kinds are exactly the second words of the types.
 func TestKinds(t *testing.T) {
 	seen := map[string]bool{}
