@@ -23,7 +23,7 @@ import (
 type bridgeCmd struct {
 	Serve  bridgeRunCmd    `cmd:"" name:"run" default:"withargs" help:"Post events to the endpoints of --config. The default."`
 	List   bridgeListCmd   `cmd:"" help:"Say how the endpoints are."`
-	Test   bridgeTestCmd   `cmd:"" help:"Post one signed event of no consequence to an endpoint."`
+	Test   bridgeTestCmd   `cmd:"" help:"Post one signed, made-up event to an endpoint."`
 	Resume bridgeResumeCmd `cmd:"" help:"Let an endpoint have events again that said it is gone."`
 }
 
@@ -180,7 +180,7 @@ func (c bridgeTestCmd) Run(ctx context.Context, std streams, file configFlag) er
 	if r.Status != 0 {
 		answer = fmt.Sprintf("HTTP %d", r.Status)
 	}
-	fmt.Fprintf(std.out, "%s: %s (%s), webhook-id %s, type %s\n", c.Endpoint, r.Why, answer, r.ID, bridge.TestType)
+	fmt.Fprintf(std.out, "%s: %s (%s), webhook-id %s, type %s\n", c.Endpoint, r.Why, answer, r.ID, r.Type)
 	if r.Why != bridge.Delivered {
 		return fmt.Errorf("bridge: %s did not take the test event", c.Endpoint)
 	}

@@ -47,6 +47,7 @@ type hook struct {
 	status atomic.Int64
 	mu     sync.Mutex
 	types  []string
+	bodies [][]byte
 	bad    int // requests whose signature is wrong
 }
 
@@ -66,7 +67,7 @@ func newHook(t *testing.T) *hook {
 		if verifier.Verify(body, r.Header) != nil || json.Unmarshal(body, &e) != nil {
 			h.bad++
 		}
-		h.types = append(h.types, e.Type)
+		h.types, h.bodies = append(h.types, e.Type), append(h.bodies, body)
 		w.WriteHeader(int(h.status.Load()))
 	}))
 	t.Cleanup(s.Close)
@@ -112,7 +113,8 @@ func (w *world) prompt(n int) {
 	m := nats.NewMsg("sc.v1.prompt.m1.c1")
 	for name, value := range map[string]string{
 		"ce-specversion": "1.0", "ce-id": fmt.Sprintf("e%d", n), "ce-source": events.DefaultSource, "ce-type": string(events.PromptOpened), "ce-sequence": fmt.Sprint(n),
-		"ce-subject": "m1.c1", "ce-time": "2026-11-24T10:00:00Z", "ce-recordedtime": "2026-11-24T10:00:01Z",
+		"ce-subject": "m1.c1", "ce-time": "2026-11-24T10:00:00Z", "ce-recordedtime": "2026-11-24T10:00:01Z", "ce-datacontenttype": "application/json",
+		"ce-dataschema": "urn:smartconnect:schema:smartconnect.prompt.opened.v1.json", "ce-dataclassification": "restricted", "ce-dataregulation": "HIPAA",
 	} {
 		m.Header[name] = []string{value}
 	}
@@ -169,8 +171,13 @@ func TestBridge(t *testing.T) {
 	})
 	w.prompt(1)
 	w.until("delivered", func() bool { return len(h.got()) == 2 })
-	if got := h.got(); got[0] != string(bridge.TestType) || got[1] != string(events.PromptOpened) || h.bad != 0 {
+	if got := h.got(); got[0] != string(events.PromptOpened) || got[1] != string(events.PromptOpened) || h.bad != 0 {
 		t.Errorf("got %v, %d with wrong signatures", got, h.bad)
+	}
+	for _, body := range h.bodies { // the made-up one too
+		if faults := newChecker(false).event(body); len(faults) > 0 {
+			t.Errorf("%v: %s", faults, body)
+		}
 	}
 	address := regexp.MustCompile(`"address":"([^"]+)"`)
 	w.until("HTTP answers", func() bool { return address.MatchString(logged()) })

@@ -47,7 +47,7 @@ var may = map[string][]string{
 	"internal/judge":         {"internal/events", "nats.go", "zerolog"},
 	"internal/acting":        {"internal/audit", "internal/events", "internal/reconnect", "nats.go", "x/text", "zerolog"},
 	"internal/simulator":     {"gqlparser", "golang-jwt"},
-	"internal/bridge":        {"internal/events", "internal/replay", "internal/strictyaml", "backoff", "nats.go", "standard-webhooks", "yaml", "zerolog"},
+	"internal/bridge":        {"internal/events", "internal/replay", "internal/strictyaml", "schemas", "backoff", "nats.go", "standard-webhooks", "yaml", "zerolog"},
 	"internal/replay":        {"internal/events", "internal/topology", "nats.go", "x/time"},
 	"internal/topology":      {"nats.go"},
 	"internal/strictyaml":    {"yaml"},

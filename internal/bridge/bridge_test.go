@@ -751,8 +751,13 @@ func TestTest(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	q := r.requests()[0]
-	if err := verify(t, secret, q); err != nil || q.id() != got.ID || !bytes.Contains(q.body, []byte(`"type":"smartconnect.bridge.test.v1"`)) {
+	if err := verify(t, secret, q); err != nil || q.id() != got.ID {
 		t.Errorf("%v: %s %s", err, q.id(), q.body)
+	}
+	// It is an event of the contract, made up and over.
+	var e events.Event
+	if err := json.Unmarshal(q.body, &e); err != nil || e.ID != got.ID || e.Type != events.PromptOpened || got.Type != e.Type || e.Source != events.TestSource || e.Expires.After(time.Now()) {
+		t.Errorf("%v: %s", err, q.body)
 	}
 	r.become(status(401))
 	if got, err := c.Test(t.Context(), "portal", os.LookupEnv); err != nil || got.Why != Refused || got.Status != 401 {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +23,7 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/schemas"
 )
 
 const (
@@ -169,18 +171,17 @@ func delay(tries uint64, most time.Duration) time.Duration {
 	return min(d, most)
 }
 
-// TestType is the type of what `bridge test` posts. No event of the stream has
-// it, so receivers pass over it.
-const TestType events.Type = "smartconnect.bridge.test.v1"
-
 // A Result is what became of a test.
 type Result struct {
-	ID     string `json:"id"`
-	Why    Why    `json:"result"`
-	Status int    `json:"status,omitempty"`
+	ID     string      `json:"id"`
+	Type   events.Type `json:"type"`
+	Why    Why         `json:"result"`
+	Status int         `json:"status,omitempty"`
 }
 
-// Test posts one event of no consequence to an endpoint, signed as others are.
+// Test posts one made-up event to an endpoint, signed as others are: the sample
+// of the first type it is sent, from [events.TestSource], and over already where
+// the type can be.
 func (c Config) Test(ctx context.Context, name string, env func(string) (string, bool)) (Result, error) {
 	e, err := c.Find(name)
 	if err != nil {
@@ -191,14 +192,29 @@ func (c Config) Test(ctx context.Context, name string, env func(string) (string,
 		return Result{}, err
 	}
 	defer p.client.CloseIdleConnections()
-	id := "test-" + strings.ToLower(rand.Text())
-	body, err := json.Marshal(map[string]any{
-		"specversion": "1.0", "id": id, "source": events.DefaultSource, "type": TestType,
-		"time": time.Now().UTC().Format(time.RFC3339Nano), "datacontenttype": "application/json", "data": map[string]string{"endpoint": name},
-	})
+	m, err := sample(e.types()[0], time.Now().UTC()) // check wants at least one
 	if err != nil {
-		return Result{}, err
+		return Result{}, fmt.Errorf("bridge: make a test event: %w", err)
 	}
-	v, status := p.send(ctx, message{id: id, typ: TestType, body: body}, 1)
-	return Result{id, v.why, status}, nil
+	v, status := p.send(ctx, m, 1)
+	return Result{m.id, m.typ, v.why, status}, nil
+}
+
+// sample makes an event of a type that nobody has to act on.
+func sample(t events.Type, now time.Time) (message, error) {
+	raw, err := fs.ReadFile(schemas.FS, "fixtures/"+t.SchemaFile())
+	if err != nil {
+		return message{}, err
+	}
+	var e events.Event
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return message{}, err
+	}
+	e.ID, e.Source = "test-"+strings.ToLower(rand.Text()), events.TestSource
+	e.Time, e.Recorded, e.CausationID, e.TraceParent = now, now, "", ""
+	if !e.Expires.IsZero() {
+		e.Expires = now
+	}
+	body, err := json.Marshal(e)
+	return message{id: e.ID, typ: t, body: body}, err
 }
