@@ -85,6 +85,10 @@ func TestGuard(t *testing.T) {
 		"240.0.0.1": never, "192.0.0.8": never, "192.0.2.1": never, "198.18.0.1": never, "198.19.255.255": never, "198.51.100.7": never, "203.0.113.9": never,
 		"192.88.99.1": never, "2002:7f00:1::": never, "2001::1": never, "2001:db8::1": never, "::7f00:1": never, "64:ff9b:1::1": never, "100::1": never,
 		"3fff::1": never, "4000::1": never,
+		// Where clouds answer what runs in them, on addresses that look like others.
+		"fd00:ec2::254": never, "fd00:ec2::23": never, "fd20:ce::254": never, "100.100.100.200": never, "::ffff:100.100.100.200": never,
+		"64:ff9b::6464:64c8": never, "192.0.0.192": never, "168.63.129.16": never, "169.254.170.2": never,
+		"100.100.100.199": private, "fd00:ec3::254": private, "168.63.129.17": always,
 	} {
 		addr := netip.MustParseAddr(address)
 		ok, okPrivate := guard{}.check(addr) == nil, guard{private: true}.check(addr) == nil

@@ -32,11 +32,14 @@ func (g guard) control(_ context.Context, _, address string, _ syscall.RawConn) 
 	return g.check(addr)
 }
 
-// check says whether an address may be posted to. Link-local ones never may:
-// that is where clouds hand out credentials.
+// check says whether an address may be posted to. Link-local ones never may, nor
+// others that clouds keep for themselves: that is where they hand out
+// credentials.
 func (g guard) check(addr netip.Addr) error {
 	addr = real4(addr.WithZone("").Unmap())
 	switch {
+	case clouds(addr):
+		return errAddress
 	case g.loopback:
 		if !addr.IsLoopback() {
 			return errAddress
@@ -57,6 +60,18 @@ func real4(addr netip.Addr) netip.Addr {
 	}
 	b := addr.As16()
 	return netip.AddrFrom4([4]byte(b[12:]))
+}
+
+// clouds reports addresses at which clouds answer what runs in them, metadata and
+// credentials among it, and that look like private or public ones: those of AWS,
+// Google, Alibaba and Azure. The others are link-local or reserved.
+func clouds(addr netip.Addr) bool {
+	for _, p := range []string{"fd00:ec2::/32", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32"} {
+		if netip.MustParsePrefix(p).Contains(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // private reports the networks of an organisation: RFC 1918, RFC 6598 (between
