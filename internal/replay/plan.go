@@ -101,8 +101,12 @@ func Refuse(prefix string, live []string) error {
 	if _, err := events.NewSubjects(prefix); err != nil || prefix == "" || strings.HasPrefix(prefix, "_") {
 		return fmt.Errorf("%.80q is no prefix for copies: words joined by dots, and not one of the broker's own", prefix)
 	}
+	below := strings.Split(prefix+".>", ".")
+	if overlap(below, strings.Split(events.TestPrefix+".>", ".")) {
+		return fmt.Errorf("copies below %s would land among made-up events: who reads those must never meet real members", prefix)
+	}
 	for _, pattern := range live {
-		if overlap(strings.Split(prefix+".>", "."), strings.Split(pattern, ".")) {
+		if overlap(below, strings.Split(pattern, ".")) {
 			return fmt.Errorf("copies below %s would land in %s, which is live: a replay never goes there", prefix, pattern)
 		}
 	}

@@ -72,8 +72,8 @@ func (r Replay) Run(ctx context.Context) (Result, error) {
 		if keep = err == nil; err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return res, fmt.Errorf("replay: look for a stream of the copies: %w", err)
 		}
-		if res.Keeping == events.Stream {
-			return res, fmt.Errorf("replay: copies below %s would land in %s, which is live", r.To, events.Stream)
+		if res.Keeping == events.Stream || res.Keeping == events.TestStream {
+			return res, fmt.Errorf("replay: copies below %s would land in %s, which is for others", r.To, res.Keeping)
 		}
 	}
 	stream, err := r.JS.Stream(ctx, events.Stream)

@@ -265,7 +265,7 @@ func TestWithoutAStreamWhoListensHears(t *testing.T) {
 func TestNeverIntoWhatIsLive(t *testing.T) {
 	log, js := natstest.Log(t)
 	fill(t, log, 1, 1)
-	for _, to := range []string{"sc.v1", "sc", "sc.v1.prompt", "sc.svc", "sc.dlq", "$KV.SC_MEMBERS", "$JS.API", "_INBOX.x", "a.*", "a.>", "a..b", " ", "sc.v1.again"} {
+	for _, to := range []string{"sc.v1", "sc", "sc.v1.prompt", "sc.svc", "sc.dlq", "$KV.SC_MEMBERS", "$JS.API", "_INBOX.x", "a.*", "a.>", "a..b", " ", "sc.v1.again", "test.sc.v1", "test", "test.sc.v1.prompt"} {
 		res, err := replay.Replay{JS: js, Subjects: log.Subjects(), Query: replay.Query{FromSeq: 1}, To: to, Name: "n"}.Run(t.Context())
 		if err == nil || res.Copied != 0 {
 			t.Errorf("copies below %q: %+v", to, res)
@@ -287,7 +287,7 @@ func TestNeverIntoWhatIsLive(t *testing.T) {
 	if _, err := (replay.Replay{JS: js, Subjects: log.Subjects(), Query: replay.Query{FromSeq: 1}, To: "more", Name: "n"}).Run(t.Context()); err == nil {
 		t.Error("copies went into our stream by another subject")
 	}
-	for _, to := range []string{"again", "replays.monday", "scv1", "test.sc.v1"} {
+	for _, to := range []string{"again", "replays.monday", "scv1", "test.again"} {
 		if err := replay.Refuse(to, replay.Live(log.Subjects())); err != nil {
 			t.Errorf("%s: %v", to, err)
 		}
