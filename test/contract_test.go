@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -219,17 +220,35 @@ func documentIsRead(ctx context.Context, t *testing.T, dir string) {
 	}
 }
 
-// storyIsRead tells a story in which everything happens that can be made to, and
-// has both kinds of CloudEvents readers read every event alike. It returns the
+// storyIsRead tells stories in which everything happens that there are types for,
+// and has both kinds of CloudEvents readers read every event alike. It returns the
 // claim that all of it is valid, and the requests and replies of the services.
 func storyIsRead(ctx context.Context, t *testing.T) []claim {
 	w := newWorld(t, 2)
 	w.start("only")
 	w.settle(ctx)
 	claims := tellStory(ctx, t, w)
-
-	recorded := 0
 	types := map[events.Type]int{}
+	claims = append(claims, w.readAlike(ctx, types)...)
+
+	w = newWorld(t, 4)
+	w.tellTheRest(ctx)
+	claims = append(claims, w.readAlike(ctx, types)...)
+	t.Logf("%d claims, events of %d types: %v", len(claims), len(types), types)
+	for _, typ := range events.Types() {
+		if types[typ] == 0 {
+			t.Errorf("the stories have no %s", typ)
+		}
+	}
+	return claims
+}
+
+// readAlike has both kinds of readers read what the stream holds, sees that it adds
+// up to the heads, and returns the claim that it is valid. It counts the events
+// by type.
+func (w *world) readAlike(ctx context.Context, types map[events.Type]int) (claims []claim) {
+	t := w.t
+	t.Helper()
 	for msg := range w.recorded(ctx) {
 		header, body := msg.Headers(), msg.Data()
 		ours, err := events.Decode(header, body)
@@ -264,24 +283,102 @@ func storyIsRead(ctx context.Context, t *testing.T) []claim {
 		}
 		claims = append(claims, claim{"event " + string(ours.Type), "envelope.json", raw, true})
 		types[ours.Type]++
-		recorded++
 	}
-	t.Logf("%d events of %d types: %v", recorded, len(types), types)
-	for _, typ := range []events.Type{
-		events.ConnectionBaseline, events.ConnectionStatusChanged, events.ConnectionConfirmed, events.ConnectionSyncChanged,
-		events.ConnectionChanged, events.ConnectionReplaced, events.ConnectionRemoved, events.ConnectionDiscovered,
-		events.TaskStatusChanged, events.ConsentRevoked, events.ConsentGranted, events.ObservationStarted, events.ObservationLost,
-		events.PromptOpened, events.PromptResolved, events.PromptWithdrawn, events.AccessEnded, events.AccessRestored,
-		events.MemberSnapshot, events.AgendaSnapshot,
-	} {
-		if types[typ] == 0 {
-			t.Errorf("the story has no %s", typ)
-		}
-	}
+	w.audit(ctx)
 	if t.Failed() {
 		t.Logf("log:\n%s", lastLines(w.journals.String(), 20))
 	}
 	return claims
+}
+
+// impatient is a policy under which everything happens within seconds that
+// takes days: nobody answers, access does not come back, logins come to their
+// end; and a handful of members are a storm.
+const impatient = `
+confirm: {EXPIRED: 3s, DISCONNECTED: 3s, DELETED: 3s, ACCESS_ENDED: 3s, ERROR: 3s}
+grace: 2s
+reminders: [2s]
+expiry: 6s
+snoozeMost: 3s
+expiring: {lead: [24h], validity: {%s: %s}}
+storm: {members: 3, share: 0.5, window: 2s}
+source: {members: 3}
+observer: {polls: 4, lost: 0.5, resumed: 0.4}
+`
+
+// tellTheRest tells what the first story has no time and too few members for.
+func (w *world) tellTheRest(ctx context.Context) {
+	t := w.t
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := func(args ...string) {
+		t.Helper()
+		out, err := exec.CommandContext(ctx, program(t), append(args, "--nats", w.url)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	sim, _ := w.sim.(*simulator.Simulator)
+	m := w.sim.Members()[0]
+	member := w.keys.Tokenizer().Member(m.ID)
+	ids := map[string]string{}
+	for _, c := range m.Connections {
+		integration, _ := c["integrationType"].(string)
+		ids[integration], _ = c["id"].(string)
+		if integration == "DIRECT_IAS" { // this login is to end within the day
+			updated, _ := c["statusUpdated"].(string)
+			at, err := time.Parse("2006-01-02T15:04:05.000000", updated)
+			must(err)
+			ids["validity"] = (time.Since(at).Truncate(time.Hour) + 12*time.Hour).String()
+		}
+	}
+	set := func(who, id string, row simulator.Row) {
+		t.Helper()
+		must(w.sim.SetConnection(who, id, row))
+	}
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	must(os.WriteFile(policy, fmt.Appendf(nil, impatient, ids["DIRECT_IAS"], ids["validity"]), 0o600))
+
+	// b.well cannot be seen at first.
+	must(sim.SetFaults(simulator.Faults{Down: true}))
+	w.start("only", "--policy", policy)
+	w.happens(ctx, "", events.ObserverLost, 1)
+	must(sim.SetFaults(simulator.Faults{}))
+	w.happens(ctx, "", events.ObserverResumed, 1)
+	w.happens(ctx, member, events.ConnectionExpiring, 1)
+
+	// Nobody answers, and access does not come back.
+	set(m.ID, ids["PROA"], simulator.Row{"status": "EXPIRED", "integrationType": "PROA"})
+	set(m.ID, ids["INDIRECT_IAS"], simulator.Row{"status": "ACCESS_ENDED", "integrationType": "INDIRECT_IAS"})
+	w.happens(ctx, member, events.AccessRestoreOverdue, 1)
+	w.happens(ctx, member, events.PromptReminded, 1)
+	w.happens(ctx, member, events.PromptExpired, 1)
+
+	// A source fails for all, which is a storm too, and a silence ends by itself.
+	everywhere := func(status string) {
+		t.Helper()
+		for _, one := range w.sim.Members() {
+			set(one.ID, "shared-clinic", simulator.Row{"status": status, "integrationType": "PROA"})
+		}
+	}
+	everywhere("CONNECTED")
+	for _, one := range w.sim.Members() {
+		w.happens(ctx, w.keys.Tokenizer().Member(one.ID), events.ConnectionDiscovered, 1)
+	}
+	everywhere("ERROR")
+	w.happens(ctx, "", events.SourceDegraded, 1)
+	w.happens(ctx, "", events.StormHeld, 1)
+	command("storm", "release", "--by", "operator")
+	w.happens(ctx, "", events.StormReleased, 1)
+	everywhere("CONNECTED")
+	w.happens(ctx, "", events.SourceRestored, 1)
+	command("silence", "add", "--key-file", w.keyFile, "--connection", "shared-clinic", "--for", "1s", "--by", "operator", "maintenance")
+	w.happens(ctx, "", events.SilenceEnded, 1)
 }
 
 // tellStory makes things happen to the members, and returns what was asked of
@@ -381,6 +478,13 @@ func tellStory(ctx context.Context, t *testing.T, w *world) []claim {
 	happens(member, events.AccessRestored, 1)
 	must(w.sim.SetToken(other.ID, simulator.TokenChange{Access: "expired", Refresh: "revoked"}))
 	happens(w.keys.Tokenizer().Member(other.ID), events.ObservationLost, 1)
+	if word := ask("member.enrol", map[string]string{"id": other.ID, "idToken": other.IDToken}); word != "" {
+		t.Errorf("enrol again: %s", word)
+	}
+	happens(w.keys.Tokenizer().Member(other.ID), events.ObservationResumed, 1)
+	happens(member, events.RecommendationFound, 1)
+	must(w.sim.Login(m.ID, m.Recommendations[0]))
+	happens(member, events.RecommendationWithdrawn, 1)
 	return claims
 }
 

@@ -192,10 +192,10 @@ func TestMain(m *testing.M) {
 }
 
 // start runs a connector; it is killed at the end of the test if it still runs.
-func (w *world) start(name string) *exec.Cmd {
+func (w *world) start(name string, more ...string) *exec.Cmd {
 	w.t.Helper()
-	cmd := exec.Command(program(w.t), "run", "--fast", "--nats", w.url, "--replicas", strconv.Itoa(w.replicas), "--bwell", w.simURL, "--key-file", w.keyFile,
-		"--http-listen", "", "--replica", name, "--client-key", "a2V5")
+	cmd := exec.Command(program(w.t), append([]string{"run", "--fast", "--nats", w.url, "--replicas", strconv.Itoa(w.replicas), "--bwell", w.simURL, "--key-file", w.keyFile,
+		"--http-listen", "", "--replica", name, "--client-key", "a2V5"}, more...)...)
 	cmd.Stdout, cmd.Stderr = w.journals, w.journals
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
