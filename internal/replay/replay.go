@@ -199,12 +199,13 @@ func (r Replay) copyAll(ctx context.Context, messages jetstream.MessagesContext,
 			break
 		}
 		ack, err := r.copyOne(ctx, m, meta.Sequence.Stream, keep, limit, &res)
-		if ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil {
 			break
 		}
 		if err != nil {
 			return res, errors.Join(err, settle(0))
 		}
+		// Also if ctx has ended meanwhile: what is under way is waited for.
 		waiting = append(waiting, sent{meta.Sequence.Stream, ack})
 		if err := settle(window); err != nil {
 			return res, err
