@@ -75,8 +75,10 @@ func (f feed) connection(t events.Type, d *events.Connection) string {
 	switch {
 	case t == events.ConnectionBaseline:
 		return ""
-	case d.Current == nil:
+	case d.Current == nil, t == events.ConnectionRemoved:
 		return who + " is gone"
+	case t == events.ConnectionExpiring:
+		return fmt.Sprintf("%s will expire at %s", who, d.ExpiresAt.Local().Format("2006-01-02 15:04:05"))
 	case t == events.ConnectionConfirmed:
 		return fmt.Sprintf("%s is still %s", who, d.Current.Status)
 	case d.Previous == nil:

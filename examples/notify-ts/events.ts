@@ -1383,7 +1383,7 @@ export interface Events {
   'smartconnect.source.degraded.v1': {
     /** What is wrong, or why it is over. Open. */
     reason: string
-    /** Members with a connection to this source. */
+    /** Members who are seen and whose connection to this source is alive. */
     members: number
     /** The share of them that fails. */
     share: number
@@ -1392,7 +1392,7 @@ export interface Events {
   'smartconnect.source.restored.v1': {
     /** What is wrong, or why it is over. Open. */
     reason: string
-    /** Members with a connection to this source. */
+    /** Members who are seen and whose connection to this source is alive. */
     members: number
     /** The share of them that fails. */
     share: number

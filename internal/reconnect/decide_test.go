@@ -560,6 +560,18 @@ func TestReleaseOfWhatBrokeBeforeWeLooked(t *testing.T) {
 	}
 }
 
+// A release leaves alone what is open, also if that belongs to a break before.
+func TestReleaseWhileAnotherBreakIsAskedAbout(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	_, a, _ := look(t, atOnce(), m, nil, Held{}, t0)
+	c := &m.Connections[0] // removed, and found again broken, with no look between
+	c.Episode, c.EpisodeSince, c.BrokenSince, c.ConfirmedAt, c.FirstSight = 2, t0.Add(day), t0.Add(day), t0.Add(day), true
+	d := atOnce().decide(m, a, Held{}, t0.Add(2*day), Note{Kind: Release, Connection: "c1"})
+	if d.Noted || count(d.Events, events.PromptExpired) != 0 {
+		t.Errorf("noted %t, told %v", d.Noted, kinds(d.Events))
+	}
+}
+
 func TestAnotherIncarnationIsNobody(t *testing.T) {
 	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
 	a := withOpen(t0, atOnce().Statuses[events.Expired])

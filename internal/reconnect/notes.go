@@ -45,7 +45,7 @@ func (pl *plan) note(n Note) noted {
 	asked, prompt, isOpen := pl.asked(n.Connection)
 	if n.Kind == Release {
 		asked = pl.remembers(c)
-		if !listed || !c.FirstSight || asked.Released {
+		if !listed || !c.FirstSight || asked.Released || isOpen {
 			return void // whoever releases many counts what was news
 		}
 		asked.Released = true
