@@ -1,6 +1,9 @@
 // Package lease shares work among replicas by keys with a life in a bucket. A
 // lease is thrift, not mutual exclusion: a holder that is stopped for long goes
 // on believing for a moment. What must not happen twice is guarded elsewhere.
+//
+// So whoever starts under the name of a process that died may take its leases
+// at once, without waiting for their end. Read replica.go for who is who.
 package lease
 
 import (
@@ -17,24 +20,22 @@ import (
 // A Lease is one replica's part in a key that one holds at a time. It is safe
 // for concurrent use, but only one goroutine should take and renew it.
 type Lease struct {
-	js    jetstream.JetStream
-	kv    jetstream.KeyValue
-	key   string
-	owner string
-	life  time.Duration
+	replica *Replica
+	key     string
 
 	mu       sync.Mutex
 	revision uint64    // 0: not held
 	until    time.Time // by our monotonic clock; after it we hold nothing
 }
 
-// New returns the part of owner in key, which lasts for life unless renewed.
-func New(js jetstream.JetStream, kv jetstream.KeyValue, key, owner string, life time.Duration) *Lease {
-	return &Lease{js: js, kv: kv, key: key, owner: owner, life: life}
+// New returns the part in key of a replica that has no other, which lasts for
+// life unless renewed.
+func New(js jetstream.JetStream, kv jetstream.KeyValue, key, replica string, life time.Duration) *Lease {
+	return NewReplica(js, kv, replica, life).Lease(key)
 }
 
 // Life returns how long the lease lasts that nobody renews.
-func (l *Lease) Life() time.Duration { return l.life }
+func (l *Lease) Life() time.Duration { return l.replica.life }
 
 // Mine reports whether the lease was taken and not lost since; it may have
 // lapsed.
@@ -44,7 +45,8 @@ func (l *Lease) Mine() bool {
 	return l.revision != 0
 }
 
-// Held reports whether nobody else can hold the lease right now.
+// Held reports whether nobody else can hold the lease right now, but an heir of
+// this process.
 func (l *Lease) Held() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,21 +62,28 @@ func (l *Lease) Keep(ctx context.Context) (held bool, err error) {
 	return l.Take(ctx)
 }
 
-// Take takes the lease if it is free.
+// Take takes the lease if it is free, or held by a process whose heir this one
+// is.
 func (l *Lease) Take(ctx context.Context) (taken bool, err error) {
 	started := time.Now()
-	revision, err := l.kv.Create(ctx, l.key, []byte(l.owner), jetstream.KeyTTL(l.life))
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		return false, nil
+	revision, err := l.replica.kv.Create(ctx, l.key, l.replica.value(), jetstream.KeyTTL(l.replica.life))
+	if err == nil {
+		l.set(revision, started)
+		return true, nil
 	}
-	if _, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return false, nil // another was first
-	}
-	if err != nil {
+	if _, refused := errors.AsType[*jetstream.APIError](err); !refused && !errors.Is(err, jetstream.ErrKeyExists) {
 		return false, fmt.Errorf("take lease %s: %w", l.key, err)
 	}
-	l.set(revision, started)
-	return true, nil
+	held, err := l.replica.kv.Get(ctx, l.key)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return false, nil // it ended just now; the next try takes it
+	case err != nil:
+		return false, fmt.Errorf("take lease %s: %w", l.key, err)
+	case !l.replica.inherits(held.Value()):
+		return false, nil
+	}
+	return l.write(ctx, jetstream.WithExpectLastSequencePerSubject(held.Revision()))
 }
 
 // Renew prolongs a lease that is Mine. lapsed reports that it had run out, also
@@ -84,19 +93,32 @@ func (l *Lease) Renew(ctx context.Context) (held, lapsed bool, err error) {
 	l.mu.Lock()
 	revision, until := l.revision, l.until
 	l.mu.Unlock()
+	held, err = l.write(ctx, jetstream.WithExpectLastSequencePerSubject(revision))
+	return held, err == nil && (!held || !time.Now().Before(until)), err
+}
+
+// seize takes the lease whoever holds it.
+func (l *Lease) seize(ctx context.Context) error {
+	_, err := l.write(ctx)
+	return err
+}
+
+// write stores this process as the holder, if what is expected is so.
+func (l *Lease) write(ctx context.Context, expected ...jetstream.PublishOpt) (held bool, err error) {
 	started := time.Now()
 	// Updating a key drops its TTL, so the message is published as it is stored.
-	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: "$KV." + l.kv.Bucket() + "." + l.key, Data: []byte(l.owner)},
-		jetstream.WithMsgTTL(l.life), jetstream.WithExpectLastSequencePerSubject(revision))
-	if _, ok := errors.AsType[*jetstream.APIError](err); ok {
-		l.set(0, time.Time{})
-		return false, true, nil
+	ack, err := l.replica.js.PublishMsg(ctx,
+		&nats.Msg{Subject: "$KV." + l.replica.kv.Bucket() + "." + l.key, Data: l.replica.value()},
+		append(expected, jetstream.WithMsgTTL(l.replica.life))...)
+	if _, refused := errors.AsType[*jetstream.APIError](err); refused {
+		l.Forget()
+		return false, nil // another was first
 	}
 	if err != nil {
-		return false, false, fmt.Errorf("renew lease %s: %w", l.key, err)
+		return false, fmt.Errorf("write lease %s: %w", l.key, err)
 	}
 	l.set(ack.Sequence, started)
-	return true, !time.Now().Before(until), nil
+	return true, nil
 }
 
 // Drop gives the lease back. If that fails it runs out by itself.
@@ -104,14 +126,17 @@ func (l *Lease) Drop(ctx context.Context) {
 	l.mu.Lock()
 	revision := l.revision
 	l.mu.Unlock()
-	l.set(0, time.Time{})
+	l.Forget()
 	if revision != 0 {
-		_ = l.kv.Delete(ctx, l.key, jetstream.LastRevision(revision))
+		_ = l.replica.kv.Delete(ctx, l.key, jetstream.LastRevision(revision))
 	}
 }
+
+// Forget is to hold the lease no longer, and to leave it to whoever has it.
+func (l *Lease) Forget() { l.set(0, time.Time{}) }
 
 func (l *Lease) set(revision uint64, started time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.revision, l.until = revision, started.Add(l.life)
+	l.revision, l.until = revision, started.Add(l.replica.life)
 }

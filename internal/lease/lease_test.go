@@ -94,3 +94,136 @@ func TestRenewalThatComesLateHasLapsed(t *testing.T) {
 		})
 	}
 }
+
+func bucket(t *testing.T) (context.Context, jetstream.JetStream, jetstream.KeyValue) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	_, js := natstest.Log(t)
+	kv, err := js.KeyValue(ctx, topology.Leases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx, js, kv
+}
+
+// Whoever starts under the name of a process that was killed has its leases at
+// once; a lease lasts for an hour here, so that nobody gets one by waiting.
+func TestHeir(t *testing.T) {
+	ctx, js, kv := bucket(t)
+	start := func(name string) (*lease.Replica, *lease.Lease) {
+		t.Helper()
+		r := lease.NewReplica(js, kv, name, time.Hour)
+		if ours, err := r.Announce(ctx); err != nil || !ours {
+			t.Fatalf("%s: the name is ours: %t, %v", name, ours, err)
+		}
+		return r, r.Lease("shard.7")
+	}
+	keep := func(who string, l *lease.Lease, want bool) {
+		t.Helper()
+		if held, err := l.Keep(ctx); err != nil || held != want {
+			t.Errorf("%s holds: %t, %v, want %t", who, held, err, want)
+		}
+	}
+	killed, first := start("a")
+	keep("the first", first, true)
+	_, other := start("b")
+	keep("another name", other, false)
+	silent := lease.NewReplica(js, kv, "a", time.Hour).Lease("shard.7")
+	keep("one of the name that has not taken it", silent, false)
+
+	heir, second := start("a")
+	keep("the heir", second, true)
+	keep("another name", other, false)
+	keep("the first, which missed that it has an heir", first, false)
+
+	// It was not killed: two were given one name. The elder stands aside.
+	for range 3 {
+		if ours, err := killed.Announce(ctx); err != nil || ours {
+			t.Errorf("the elder has its name: %t, %v", ours, err)
+		}
+		keep("the elder", first, false)
+		if ours, err := heir.Announce(ctx); err != nil || !ours {
+			t.Errorf("the heir has its name: %t, %v", ours, err)
+		}
+		keep("the heir", second, true)
+	}
+	second.Drop(ctx)
+	heir.Leave(ctx)
+	if ours, err := killed.Announce(ctx); err != nil || !ours {
+		t.Errorf("the elder has its name when the other is gone: %t, %v", ours, err)
+	}
+	keep("the elder, alone again", first, true)
+}
+
+// A name that ran out while its process was held up is taken again.
+func TestNameThatRanOut(t *testing.T) {
+	ctx, js, kv := bucket(t)
+	r := lease.NewReplica(js, kv, "a", time.Hour)
+	for range 2 {
+		if ours, err := r.Announce(ctx); err != nil || !ours {
+			t.Fatalf("%t, %v", ours, err)
+		}
+		if err := kv.Delete(ctx, "replica.a"); err != nil { // as the broker does it
+			t.Fatal(err)
+		}
+	}
+	if ours, err := r.Announce(ctx); err != nil || !ours {
+		t.Errorf("%t, %v", ours, err)
+	}
+}
+
+// A lease whose acknowledgement was lost is this process's all the same, and
+// nobody has to wait for its end.
+func TestLostAcknowledgement(t *testing.T) {
+	ctx, js, kv := bucket(t)
+	l := lease.New(js, kv, "shard.7", "a", time.Hour)
+	if taken, err := l.Take(ctx); err != nil || !taken {
+		t.Fatalf("%t, %v", taken, err)
+	}
+	l.Forget()
+	if taken, err := l.Take(ctx); err != nil || !taken || !l.Held() {
+		t.Errorf("%t, %v", taken, err)
+	}
+	if held, _, err := l.Renew(ctx); err != nil || !held {
+		t.Errorf("%t, %v", held, err)
+	}
+}
+
+// A renewed or inherited lease ends by itself, as a new one does: an update of a
+// key that forgets its life would leave a dead replica's shard to nobody.
+func TestEveryWriteHasALife(t *testing.T) {
+	ctx, js, kv := bucket(t)
+	s, err := js.Stream(ctx, "KV_"+topology.Leases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lives := func(what, key string) {
+		t.Helper()
+		msg, err := s.GetLastMsgForSubject(ctx, "$KV."+topology.Leases+"."+key)
+		if err != nil || msg.Header.Get(jetstream.MsgTTLHeader) != "1h0m0s" {
+			t.Errorf("%s: %v, %v", what, msg, err)
+		}
+	}
+	r := lease.NewReplica(js, kv, "a", time.Hour)
+	l := r.Lease("shard.7")
+	for _, round := range []string{"taken", "renewed", "renewed again"} {
+		if _, err := r.Announce(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if held, err := l.Keep(ctx); err != nil || !held {
+			t.Fatal(held, err)
+		}
+		lives(round, "shard.7")
+		lives("a name "+round, "replica.a")
+	}
+	heir := lease.NewReplica(js, kv, "a", time.Hour)
+	if _, err := heir.Announce(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := heir.Lease("shard.7").Keep(ctx); err != nil || !held {
+		t.Fatal(held, err)
+	}
+	lives("inherited", "shard.7")
+	lives("an inherited name", "replica.a")
+}

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -29,12 +28,13 @@ func shardOf(m events.MemberToken) int {
 // Leases shares the members among replicas: whoever holds the lease of a shard
 // polls its members. Two holders commit on guards, and one of them misses.
 type Leases struct {
-	js      jetstream.JetStream
 	kv      jetstream.KeyValue
-	replica string
+	replica *lease.Replica
+	name    string
 	ttl     time.Duration
 	leases  [shards]*lease.Lease
 	gained  func()
+	aside   bool // another process has this replica's name
 
 	mu     sync.Mutex
 	epochs [shards]uint64 // a new one for each gain, so that what was cached under an older one is discarded
@@ -42,12 +42,16 @@ type Leases struct {
 
 // NewLeases returns the leases that replica, a name of its own, takes part in.
 func NewLeases(js jetstream.JetStream, kv jetstream.KeyValue, replica string, ttl time.Duration) *Leases {
-	l := &Leases{js: js, kv: kv, replica: replica, ttl: ttl, gained: func() {}}
+	l := &Leases{kv: kv, replica: lease.NewReplica(js, kv, replica, ttl), name: replica, ttl: ttl, gained: func() {}}
 	for s := range l.leases {
-		l.leases[s] = lease.New(js, kv, "shard."+strconv.Itoa(s), replica, ttl)
+		l.leases[s] = l.replica.Lease("shard." + strconv.Itoa(s))
 	}
 	return l
 }
+
+// Replica returns this process as leases know it. Its other leases can be taken
+// while Run runs.
+func (l *Leases) Replica() *lease.Replica { return l.replica }
 
 // Holds reports whether this replica polls m, and since which gain of m's
 // shard.
@@ -93,7 +97,7 @@ func (l *Leases) Run(ctx context.Context) error {
 func (l *Leases) round(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.ttl)
 	defer cancel()
-	if err := l.announce(ctx); err != nil {
+	if ours, err := l.announce(ctx); err != nil || !ours {
 		return err
 	}
 	replicas, err := l.replicas(ctx)
@@ -121,7 +125,7 @@ func (l *Leases) round(ctx context.Context) error {
 		}
 		mine++
 	}
-	offset := shardOf(events.MemberToken(l.replica))
+	offset := shardOf(events.MemberToken(l.name))
 	for i := range shards {
 		s := (offset + i) % shards
 		if mine >= share || l.leases[s].Mine() {
@@ -147,17 +151,28 @@ func (l *Leases) gain(shard int) {
 	l.gained()
 }
 
-func (l *Leases) announce(ctx context.Context) error {
-	key := "replica." + l.replica
-	_, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: "$KV." + l.kv.Bucket() + "." + key, Data: []byte(l.replica)}, jetstream.WithMsgTTL(l.ttl))
+// announce says that this replica is there. If another process has taken its
+// name, this one leaves all shards to it.
+func (l *Leases) announce(ctx context.Context) (ours bool, err error) {
+	ours, err = l.replica.Announce(ctx)
 	if err != nil {
-		return fmt.Errorf("announce the replica: %w", err)
+		return false, fmt.Errorf("announce the replica: %w", err)
 	}
-	return nil
+	switch log := zerolog.Ctx(ctx); {
+	case !ours && !l.aside:
+		for _, one := range l.leases {
+			one.Forget()
+		}
+		log.Error().Str("replica", l.name).Msg("another process runs under the name of this replica, so this one polls nobody; give each its own --replica, or none")
+	case ours && l.aside:
+		log.Info().Str("replica", l.name).Msg("the other process of this replica's name is gone")
+	}
+	l.aside = !ours
+	return ours, nil
 }
 
 func (l *Leases) replicas(ctx context.Context) (int, error) {
-	keys, err := l.kv.ListKeysFiltered(ctx, "replica.*")
+	keys, err := l.kv.ListKeysFiltered(ctx, lease.Names)
 	if err != nil {
 		return 0, fmt.Errorf("count replicas: %w", err)
 	}
@@ -174,5 +189,5 @@ func (l *Leases) release() {
 	for _, one := range l.leases {
 		one.Drop(ctx)
 	}
-	_ = l.kv.Delete(ctx, "replica."+l.replica)
+	l.replica.Leave(ctx)
 }
