@@ -122,7 +122,7 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 		defer end()
 		return service{
 			nc: nc, js: js, log: log, keys: keys, bwell: "http://" + simAt.String(), clientKey: secret.New("c2ltdWxhdGVk"),
-			httpListen: c.HTTPListen, links: links, set: set, fast: c.Fast, rate: 10, replica: "dev",
+			httpListen: c.HTTPListen, links: links, set: set, fast: c.Fast, dev: true, rate: 10, replica: "dev",
 		}.run(ctx)
 	})
 	return g.Wait()

@@ -22,7 +22,6 @@ import (
 	"github.com/smartconnect/connector/internal/console"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/judge"
-	"github.com/smartconnect/connector/internal/lease"
 	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/policy"
 	"github.com/smartconnect/connector/internal/poller"
@@ -43,13 +42,16 @@ type runCmd struct {
 	HTTPToken   string  `name:"http-token-file" help:"File of bearer tokens, one a line, that open POST /v1/…; without it these are off." type:"existingfile" placeholder:"FILE"`
 	linkFlags   `embed:""`
 	policyFlags `embed:""`
-	Replica     string `help:"Name of this replica; default the host's name and some random letters." placeholder:"NAME"`
+	Replica     string `help:"Name of this replica, which no other has; default the host's name and some random letters." placeholder:"NAME"`
 }
 
 // Validate is called before the command runs.
 func (c runCmd) Validate() error {
 	if c.Rate <= 0 {
 		return errors.New("--rate: want more than 0")
+	}
+	if c.Replica != strings.Map(safe, c.Replica) {
+		return errors.New("--replica: want lower-case letters, digits and -")
 	}
 	return c.broker.Validate()
 }
@@ -109,6 +111,7 @@ type service struct {
 	bearers    *acting.Bearers // who may call POST /v1/…; nil: nobody
 	set        policy.Settings
 	fast       bool
+	dev        bool // everything is in this process
 	rate       float64
 	replica    string
 	now        func() time.Time // this machine's clock; nil for time.Now
@@ -116,8 +119,12 @@ type service struct {
 	ready      func()           // told when everything is wired; may be nil
 }
 
-// leaseTTL is how long a replica that died keeps its members unpolled.
-const leaseTTL = 10 * time.Second
+// How long a replica that died keeps its members unpolled, unless it is started
+// again under the same name.
+const (
+	leaseTTL     = 10 * time.Second
+	leaseTTLFast = 2 * time.Second // where people wait, and pauses do no harm
+)
 
 func (s service) run(ctx context.Context) error {
 	log := zerolog.Ctx(ctx)
@@ -151,7 +158,11 @@ func (s service) run(ctx context.Context) error {
 		return err
 	}
 	view := judge.NewView(s.log, tokens)
-	leases := poller.NewLeases(s.js, leaseBucket, s.replica, leaseTTL)
+	ttl := leaseTTL
+	if s.fast || s.dev {
+		ttl = leaseTTLFast
+	}
+	leases := poller.NewLeases(s.js, leaseBucket, s.replica, ttl)
 	p, err := poller.New(poller.Config{
 		Log: s.log, Tokenizer: tokens, Registry: registry{store, grants}, Upstream: client, Leases: leases,
 		Rules: s.set.Rules, Pace: pace, Rate: s.rate, Now: w.clock.Now, Blind: view.Blind,
@@ -174,7 +185,7 @@ func (s service) run(ctx context.Context) error {
 	}
 	judging, err := judge.New(judge.Config{
 		Log: s.log, Keys: tokens, View: view, Rules: s.set.Judge, Every: every, Now: w.clock.Now, Pulse: p.Pulse, Sweep: decider.Overdue,
-		Lease: lease.New(s.js, leaseBucket, "judge", s.replica, leaseTTL),
+		Lease: leases.Replica().Lease("judge"),
 	})
 	if err != nil {
 		return err
