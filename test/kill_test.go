@@ -10,24 +10,59 @@ import (
 	"github.com/smartconnect/connector/internal/topology"
 )
 
+// kills counts kills. One counts if the process had told an event since it was
+// started: then it was killed at work, and not while it looked for its broker.
+type kills struct{ all, atWork, want int }
+
+func (k *kills) kill(p *process) {
+	p.kill()
+	k.all++
+	if p.tells("told") > 0 {
+		k.atWork++
+	}
+}
+
+// more reports whether more kills are wanted; it fails if there is no time left
+// for them.
+func (k *kills) more(ctx context.Context, t *testing.T) bool {
+	t.Helper()
+	if k.atWork >= k.want {
+		t.Logf("%d kills, %d of them at work", k.all, k.atWork)
+		return false
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("%d kills, only %d of them at work, want %d", k.all, k.atWork, k.want)
+	}
+	return true
+}
+
 // A connector is killed again and again while b.well changes under it. What is
 // left equals the truth: nothing lost, nothing twice.
 func TestKill(t *testing.T) {
-	kills := 6
+	count := kills{want: 5}
 	if long() {
-		kills = 60
+		count.want = 50
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	w := newWorld(t, 8)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	for range kills {
-		cmd := w.start("only")
-		for range 4 + rng.IntN(5) {
-			w.stir(rng)
-			wait(ctx, time.Duration(rng.IntN(400))*time.Millisecond)
+	for !w.met(ctx) { // the first look at everybody
+		p := w.start("only")
+		wait(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
+		count.kill(p)
+	}
+	for count.more(ctx, t) {
+		p := w.start("only")
+		if rng.IntN(5) > 0 { // else it is killed somewhere on its way to the first poll
+			w.stirUntil(ctx, rng, func() bool { return p.gone() || p.tells("told") > 0 })
 		}
-		kill(cmd)
+		for range rng.IntN(8) {
+			w.stir(rng)
+			wait(ctx, time.Duration(rng.IntN(60))*time.Millisecond)
+		}
+		wait(ctx, time.Duration(rng.IntN(600))*time.Millisecond)
+		count.kill(p)
 	}
 	w.start("only")
 	w.settle(ctx)
@@ -39,29 +74,41 @@ func TestKill(t *testing.T) {
 func TestKillPausedReplica(t *testing.T) {
 	rounds := 1
 	if long() {
-		rounds = 4
+		rounds = 6
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	w := newWorld(t, 8)
+	w := newWorld(t, 16)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 2))
-	a := w.start("a")
-	w.start("b")
-	for range rounds {
-		for range 10 {
-			w.stir(rng)
-			wait(ctx, 200*time.Millisecond)
+	a, b := w.start("a"), w.start("b")
+	w.settle(ctx)
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		if w.stirUntil(ctx, rng, ok); ctx.Err() != nil {
+			t.Fatalf("never %s; log:\n%s", what, lastLines(w.journals.String(), 30))
 		}
+	}
+	for range rounds {
+		before := a.tells("told")
+		until("told by a", func() bool { return a.tells("told") > before })
+		lost := a.tells("lease lost")
 		if err := a.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		for range 24 { // longer than a lease lives
-			w.stir(rng)
-			wait(ctx, 500*time.Millisecond)
-		}
+		theirs := a.toldOf()
+		others := b.toldOf()
+		until("taken over by b", func() bool {
+			for m, n := range b.toldOf() {
+				if theirs[m] > 0 && n > others[m] {
+					return true
+				}
+			}
+			return false
+		})
 		if err := a.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
+		until("noticed by a", func() bool { return a.tells("lease lost") > lost })
 	}
 	w.settle(ctx)
 	w.audit(ctx)
@@ -70,32 +117,31 @@ func TestKillPausedReplica(t *testing.T) {
 // Two replicas on three servers: both are killed again and again while leaders
 // step down, and the server that leads goes and comes back.
 func TestKillOnThreeServers(t *testing.T) {
-	rounds := 1
+	count := kills{want: 3}
 	if long() {
-		rounds = 8
+		count.want = 24
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	w, c := newWorldOnThree(t, 8)
+	w, c := newWorldOnThree(t, 16)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 3))
-	replicas := map[string]func(){}
-	// again kills a replica, if it runs, and starts it anew.
+	replicas := map[string]*process{"a": w.start("a"), "b": w.start("b")}
+	w.settle(ctx)
+	// again kills a replica at work and starts it anew.
 	again := func(name string) {
-		if stop := replicas[name]; stop != nil {
-			stop()
-		}
-		cmd := w.start(name)
-		replicas[name] = func() { kill(cmd) }
+		p := replicas[name]
+		w.stirUntil(ctx, rng, func() bool { return p.gone() || p.tells("told") > 0 })
+		wait(ctx, time.Duration(rng.IntN(600))*time.Millisecond)
+		count.kill(p)
+		replicas[name] = w.start(name)
 	}
 	live := func() {
 		for range 4 {
 			w.stir(rng)
-			wait(ctx, time.Duration(rng.IntN(400))*time.Millisecond)
+			wait(ctx, time.Duration(rng.IntN(200))*time.Millisecond)
 		}
 	}
-	again("a")
-	again("b")
-	for range rounds {
+	for count.more(ctx, t) {
 		live()
 		c.StepDown(topology.Events)
 		again("a")
@@ -110,8 +156,10 @@ func TestKillOnThreeServers(t *testing.T) {
 		c.Start(leader)
 		c.AwaitCurrent()
 	}
-	again("a") // one that could not start while nobody led has gone
-	again("b")
+	for name, p := range replicas {
+		p.kill() // one that could not start while nobody led has gone
+		w.start(name)
+	}
 	w.settle(ctx)
 	c.AwaitCurrent()
 	w.audit(ctx)

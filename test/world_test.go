@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http/httptest"
 	"os"
@@ -191,27 +192,86 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// A process is a connector that was started, and what it has logged since.
+type process struct {
+	*exec.Cmd
+	log   *journal
+	ended chan struct{}
+}
+
 // start runs a connector; it is killed at the end of the test if it still runs.
-func (w *world) start(name string, more ...string) *exec.Cmd {
+func (w *world) start(name string, more ...string) *process {
 	w.t.Helper()
-	cmd := exec.Command(program(w.t), append([]string{"run", "--fast", "--nats", w.url, "--replicas", strconv.Itoa(w.replicas), "--bwell", w.simURL, "--key-file", w.keyFile,
+	p := &process{log: &journal{}, ended: make(chan struct{})}
+	p.Cmd = exec.Command(program(w.t), append([]string{"run", "--fast", "--nats", w.url, "--replicas", strconv.Itoa(w.replicas), "--bwell", w.simURL, "--key-file", w.keyFile,
 		"--http-listen", "", "--replica", name, "--client-key", "a2V5"}, more...)...)
-	cmd.Stdout, cmd.Stderr = w.journals, w.journals
-	if err := cmd.Start(); err != nil {
+	p.Stdout = io.MultiWriter(w.journals, p.log)
+	p.Stderr = p.Stdout
+	if err := p.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+	go func() {
+		defer close(p.ended)
+		_ = p.Wait()
+	}()
+	w.t.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) kill() {
+	_ = p.Process.Signal(syscall.SIGKILL)
+	<-p.ended
+}
+
+// gone reports whether the process has ended.
+func (p *process) gone() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// tells returns how many lines of a kind the process has logged.
+func (p *process) tells(message string) int {
+	return strings.Count(p.log.String(), `"message":"`+message+`"`)
+}
+
+// toldOf returns how many events of each member the process has told.
+func (p *process) toldOf() map[string]int {
+	n := map[string]int{}
+	for _, l := range told(p.log.String()) {
+		n[l.Member]++
+	}
+	return n
+}
+
+// A toldLine is what a connector logs of an event that it has stored.
+type toldLine struct{ Message, Member, Event string }
+
+func told(journal string) []toldLine {
+	var all []toldLine
+	for line := range strings.Lines(journal) {
+		var l toldLine
+		if json.Unmarshal([]byte(line), &l) == nil && l.Message == "told" {
+			all = append(all, l)
 		}
-	})
-	return cmd
+	}
+	return all
 }
 
 func kill(cmd *exec.Cmd) {
 	_ = cmd.Process.Signal(syscall.SIGKILL)
 	_ = cmd.Wait()
+}
+
+// stirUntil stirs until something has come true, or ctx ends.
+func (w *world) stirUntil(ctx context.Context, rng *rand.Rand, ok func() bool) {
+	for !ok() && ctx.Err() == nil {
+		w.stir(rng)
+		wait(ctx, time.Duration(rng.IntN(150))*time.Millisecond)
+	}
 }
 
 // stir changes something of some member, as b.well would.
@@ -254,6 +314,16 @@ func (w *world) settle(ctx context.Context) {
 func lastLines(s string, n int) string {
 	lines := strings.Split(s, "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// met reports whether everybody is known.
+func (w *world) met(ctx context.Context) bool {
+	for _, m := range w.sim.Members() {
+		if known, err := w.log.Member(ctx, w.keys.Tokenizer().Member(m.ID)); err != nil || known.Snapshot == nil {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *world) differences(ctx context.Context) []string {
