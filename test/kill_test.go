@@ -2,7 +2,9 @@ package test
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -47,11 +49,16 @@ func TestKill(t *testing.T) {
 	defer cancel()
 	w := newWorld(t, 8)
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	early := kills{}
 	for !w.met(ctx) { // the first look at everybody
 		p := w.start("only")
 		wait(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
-		count.kill(p)
+		early.kill(p)
 	}
+	first := w.start("only")
+	w.settle(ctx)
+	early.kill(first)
+	t.Logf("%d kills before all were known, %d of them at work", early.all, early.atWork)
 	for count.more(ctx, t) {
 		p := w.start("only")
 		if rng.IntN(5) > 0 { // else it is killed somewhere on its way to the first poll
@@ -89,17 +96,19 @@ func TestKillPausedReplica(t *testing.T) {
 		}
 	}
 	for range rounds {
-		before := a.tells("told")
-		until("told by a", func() bool { return a.tells("told") > before })
+		until("shared", func() bool { h := w.holders(ctx); return h["a"] > 0 && h["b"] > 0 })
+		before := a.toldOf()
+		until("told by a", func() bool { return !maps.Equal(before, a.toldOf()) })
 		lost := a.tells("lease lost")
 		if err := a.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		theirs := a.toldOf()
+		until("taken over by b", func() bool { return w.holders(ctx)["b"] == 32 })
 		others := b.toldOf()
-		until("taken over by b", func() bool {
-			for m, n := range b.toldOf() {
-				if theirs[m] > 0 && n > others[m] {
+		until("told by b of those whom a had", func() bool {
+			now := b.toldOf()
+			for m, n := range a.toldOf() {
+				if n > before[m] && now[m] > others[m] {
 					return true
 				}
 			}
@@ -112,6 +121,27 @@ func TestKillPausedReplica(t *testing.T) {
 	}
 	w.settle(ctx)
 	w.audit(ctx)
+}
+
+// holders returns how many shards each replica holds, by its name.
+func (w *world) holders(ctx context.Context) map[string]int {
+	w.t.Helper()
+	kv, err := w.js.KeyValue(ctx, topology.Leases)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n := map[string]int{}
+	keys, err := kv.ListKeysFiltered(ctx, "shard.*")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for key := range keys.Keys() {
+		if e, err := kv.Get(ctx, key); err == nil {
+			name, _, _ := strings.Cut(string(e.Value()), " ")
+			n[name]++
+		}
+	}
+	return n
 }
 
 // Two replicas on three servers: both are killed again and again while leaders

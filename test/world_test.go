@@ -288,6 +288,12 @@ func (w *world) stir(rng *rand.Rand) {
 		_ = w.sim.SetConsent(m.ID, provision)
 		return
 	}
+	if rng.IntN(25) == 0 && len(m.Connections) > 2 {
+		if err := w.sim.RemoveConnection(m.ID, id); err != nil {
+			w.t.Error(err)
+		}
+		return
+	}
 	status := []string{"CONNECTED", "CONNECTED", "EXPIRED", "EXPIRED", "DISCONNECTED", "ERROR"}[rng.IntN(6)]
 	if err := w.sim.SetConnection(m.ID, id, simulator.Row{"status": status, "integrationType": c["integrationType"]}); err != nil {
 		w.t.Error(err)
@@ -326,70 +332,93 @@ func (w *world) met(ctx context.Context) bool {
 	return true
 }
 
+// differences compares the heads with the simulator's truth, both ways. It
+// counts on that everybody was well when the connector first looked: tests
+// settle before they stir. Then whatever is broken broke later, and the member
+// is to be asked about it.
 func (w *world) differences(ctx context.Context) []string {
 	var wrong []string
 	for _, truth := range w.sim.Members() {
 		m := w.keys.Tokenizer().Member(truth.ID)
+		say := func(format string, args ...any) { wrong = append(wrong, truth.ID+": "+fmt.Sprintf(format, args...)) }
 		known, err := w.log.Member(ctx, m)
 		if err != nil || known.Snapshot == nil {
-			wrong = append(wrong, fmt.Sprintf("%s: no head: %v", truth.ID, err))
+			say("no head: %v", err)
 			continue
 		}
 		asked, err := w.log.Agenda(ctx, m)
 		if err != nil {
-			wrong = append(wrong, fmt.Sprintf("%s: no agenda: %v", truth.ID, err))
+			say("no agenda: %v", err)
 			continue
 		}
 		if got := string(known.Snapshot.Effective()); got != truth.Consent {
-			wrong = append(wrong, fmt.Sprintf("%s: consent %q, truth %q", truth.ID, got, truth.Consent))
+			say("consent %q, truth %q", got, truth.Consent)
+		}
+		open := map[string]int{} // prompts, by connection token
+		if asked.Snapshot != nil {
+			for _, p := range asked.Snapshot.Prompts {
+				c, _, _ := strings.Cut(p.PromptID, ".")
+				open[c]++
+			}
+		}
+		heads := map[string][]events.MemberConnection{}
+		for _, c := range known.Snapshot.Connections {
+			if !c.Removed() {
+				key := fmt.Sprint(c.ConnectionID, " by ", c.State.IntegrationType)
+				heads[key] = append(heads[key], c)
+			}
 		}
 		for _, row := range truth.Connections {
-			i := slices.IndexFunc(known.Snapshot.Connections, func(c events.MemberConnection) bool {
-				return c.ConnectionID == row["id"] && string(c.State.IntegrationType) == row["integrationType"] && !c.Removed()
-			})
-			if i < 0 {
-				wrong = append(wrong, fmt.Sprintf("%s: %v is not known", truth.ID, row["id"]))
+			key := fmt.Sprint(row["id"], " by ", row["integrationType"])
+			if len(heads[key]) != 1 {
+				say("%s is known %d times", key, len(heads[key]))
 				continue
 			}
-			c := known.Snapshot.Connections[i]
+			c := heads[key][0]
+			delete(heads, key)
+			if c.FirstSight {
+				say("%s counts as broken since before the first look", key)
+			}
 			if string(c.State.Status) != row["status"] {
-				wrong = append(wrong, fmt.Sprintf("%s: %v is %s, truth %v", truth.ID, row["id"], c.State.Status, row["status"]))
+				say("%s is %s, truth %v", key, c.State.Status, row["status"])
 			}
-			open := 0
-			if asked.Snapshot != nil {
-				for _, p := range asked.Snapshot.Prompts {
-					if strings.HasPrefix(p.PromptID, string(c.Token)+".") {
-						open++
-					}
-				}
+			if want := wanted(row, truth.Consent); open[string(c.Token)] != want {
+				say("%s is %v: %d open prompts, want %d", key, row["status"], open[string(c.Token)], want)
 			}
-			if want := w.wanted(c, truth.Consent); open != want {
-				wrong = append(wrong, fmt.Sprintf("%s: %v %s %s (first sight %v): %d open prompts, want %d",
-					truth.ID, row["id"], c.State.IntegrationType, c.State.Status, c.FirstSight, open, want))
-			}
+			delete(open, string(c.Token))
+		}
+		for key := range heads {
+			say("%s is known and not there", key)
+		}
+		for c, n := range open {
+			say("%d open prompts for %s, which is not there", n, c)
 		}
 	}
 	return wrong
 }
 
 // wanted is how many prompts a connection should have once all is quiet.
-func (w *world) wanted(c events.MemberConnection, consent string) int {
+func wanted(row simulator.Row, consent string) int {
+	integration, _ := row["integrationType"].(string)
 	switch {
-	case c.State.Status == events.Connected, c.State.Status == events.AccessIsOver:
+	case row["status"] == "CONNECTED", row["status"] == "ACCESS_ENDED":
 		return 0
-	case c.State.IntegrationType.IAS() && consent == "deny":
-		return 0
-	case c.FirstSight:
+	case consent == "deny" && strings.HasSuffix(integration, "_IAS"):
 		return 0
 	default:
 		return 1
 	}
 }
 
-// audit reads the whole stream: no id twice, no gap in any sequence, and no
-// identity in subjects and headers. It returns the subjects and headers.
+// history is how many messages of a subject the stream keeps.
+const history = 64
+
+// audit reads the whole stream: everything that a connector said it had told is
+// there, no id twice, no gap in any sequence, and no identity in subjects and
+// headers.
 func (w *world) audit(ctx context.Context) {
 	w.t.Helper()
+	said := told(w.journals.String()) // before the stream is measured: all of it must be in there
 	s, err := w.js.Stream(ctx, events.Stream)
 	if err != nil {
 		w.t.Fatal(err)
@@ -402,15 +431,23 @@ func (w *world) audit(ctx context.Context) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ids, last := map[string]bool{}, map[string]uint64{}
-	var asked []events.Event // what must be on record
-	var open strings.Builder // what anybody may see
+	ids, last, kept := map[string]bool{}, map[string]uint64{}, map[string]int{}
+	full := map[string]bool{} // members of whom the stream may have dropped something
+	var asked []events.Event  // what must be on record
+	var open strings.Builder  // what anybody may see
 	for read := uint64(0); read < info.State.LastSeq; {
-		msg, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
-		if errors.Is(err, nats.ErrTimeout) {
-			break // the last ones have been removed
+		msg, err := consumer.Next(jetstream.FetchMaxWait(time.Second))
+		if err != nil && ctx.Err() != nil {
+			w.t.Fatalf("read to %d of %d: %v", read, info.State.LastSeq, err)
 		}
-		if errors.Is(err, nats.ErrNoResponders) && ctx.Err() == nil {
+		if errors.Is(err, nats.ErrTimeout) {
+			// What was last may have been removed; then nothing is left to read.
+			if left, err := consumer.Info(ctx); err == nil && left.NumPending == 0 && left.Delivered.Stream <= read {
+				break
+			}
+			continue
+		}
+		if errors.Is(err, nats.ErrNoResponders) {
 			wait(ctx, 20*time.Millisecond) // of three servers, not each knows of a new consumer at once
 			continue
 		}
@@ -443,13 +480,28 @@ func (w *world) audit(ctx context.Context) {
 			w.t.Errorf("%d: sequence %d after %d on %s", read, e.Sequence, was, msg.Subject())
 		}
 		last[msg.Subject()] = e.Sequence
+		if kept[msg.Subject()]++; e.Member != "" {
+			full[string(e.Member)] = full[string(e.Member)] || kept[msg.Subject()] >= history
+		}
 		switch e.Type.Kind() {
 		case "prompt", "access", "source", "observer", "storm", "silence":
 			asked = append(asked, e)
 		}
 	}
+	for _, l := range said {
+		if !ids[l.Event] && !full[l.Member] {
+			w.t.Errorf("%s of %s was told and is not there", l.Event, l.Member)
+		}
+	}
+	rows := 0
+	for _, m := range w.sim.Members() {
+		rows += 1 + len(m.Connections) // a head, and a first sight of each connection
+	}
+	if len(said) == 0 || len(ids) < rows {
+		w.t.Errorf("audited %d events, of %d that were told; there must be at least %d", len(ids), len(said), rows)
+	}
 	w.onRecord(ctx, asked)
-	w.t.Logf("audited %d events on %d subjects", len(ids), len(last))
+	w.t.Logf("audited %d events on %d subjects; %d were told by the logs", len(ids), len(last), len(said))
 	for _, m := range w.sim.Members() {
 		check, err := replay.CheckMember(ctx, w.js, w.log.Subjects(), w.keys.Tokenizer().Member(m.ID))
 		if err != nil || check.Verdict != replay.Same {
