@@ -12,7 +12,6 @@ import (
 
 	"github.com/smartconnect/connector/internal/audit"
 	"github.com/smartconnect/connector/internal/events"
-	"github.com/smartconnect/connector/internal/members"
 )
 
 type auditCmd struct {
@@ -27,22 +26,22 @@ type auditCmd struct {
 // Run prints the record. It has tokens only, so it may be handed on; that it is
 // about a certain member is known to whoever asked for one.
 func (c auditCmd) Run(ctx context.Context, std streams) error {
-	var subjects []string
-	if c.Member != "" {
-		if c.KeyFile == "" {
-			return errors.New("audit: a member is found by the deployment's keys; give --key-file")
-		}
-		keys, err := members.LoadKeys(c.KeyFile)
-		if err != nil {
-			return err
-		}
-		subjects = audit.OfMember(keys.Tokenizer().Member(c.Member))
+	if c.Member != "" && c.KeyFile == "" {
+		return errors.New("audit: a member is found by the deployment's keys; give --key-file")
 	}
 	nc, js, log, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
+	var subjects []string
+	if c.Member != "" {
+		m, err := memberOf(ctx, js, c.KeyFile, c.Member)
+		if err != nil {
+			return err
+		}
+		subjects = audit.OfMember(m)
+	}
 	var since time.Time
 	if c.Since > 0 {
 		clock := events.NewClock(log, nil)

@@ -96,6 +96,9 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := store.Bind(ctx); err != nil {
+		return fmt.Errorf("%w, as %s, or name another --data-dir", err, keyPath)
+	}
 
 	// The simulated b.well outlives the connector, as the real one would.
 	upstream, end := context.WithCancel(context.WithoutCancel(ctx))

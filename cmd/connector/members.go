@@ -50,7 +50,29 @@ func (k keyed) open(ctx context.Context) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
+	if err := checkKeys(ctx, js, keys); err != nil {
+		nc.Close()
+		return opened{}, err
+	}
 	return opened{js, log, keys, nc.Close}, nil
+}
+
+// checkKeys refuses keys under which nobody here is known.
+func checkKeys(ctx context.Context, js jetstream.JetStream, keys members.Keys) error {
+	store, _, _, err := openMembers(ctx, js, keys, nil)
+	if err != nil {
+		return err
+	}
+	return store.Check(ctx)
+}
+
+// memberOf returns the token of a member by id, under the keys in a file.
+func memberOf(ctx context.Context, js jetstream.JetStream, keyFile, memberID string) (events.MemberToken, error) {
+	keys, err := members.LoadKeys(keyFile)
+	if err != nil {
+		return "", err
+	}
+	return keys.Tokenizer().Member(memberID), checkKeys(ctx, js, keys)
 }
 
 // openMembers returns the store of members, their tokens, and the bucket of
@@ -136,6 +158,9 @@ func (c membersEnrolCmd) Run(ctx context.Context, std streams) error {
 	defer o.close()
 	store, _, _, err := openMembers(ctx, o.js, o.keys, nil)
 	if err != nil {
+		return err
+	}
+	if err := store.Bind(ctx); err != nil {
 		return err
 	}
 	enrolled, refused, err := enrolLines(ctx, in, store, std.err)

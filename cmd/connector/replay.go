@@ -17,7 +17,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/smartconnect/connector/internal/events"
-	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/replay"
 )
 
@@ -69,7 +68,7 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	p, err := c.plan(ctx, log, known)
+	p, err := c.plan(ctx, js, log, known)
 	if err != nil {
 		return err
 	}
@@ -91,7 +90,7 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 }
 
 // plan makes the replay that the flags ask for, or goes on with a known one.
-func (c eventsReplayCmd) plan(ctx context.Context, log *events.Log, known *progress) (progress, error) {
+func (c eventsReplayCmd) plan(ctx context.Context, js jetstream.JetStream, log *events.Log, known *progress) (progress, error) {
 	p := progress{To: c.ToSubject, Name: c.Name, Query: replay.Query{
 		FromSeq: c.FromSeq, From: c.FromTime, UntilSeq: c.UntilSeq, Until: c.Until, Member: events.MemberToken(c.Member),
 	}}
@@ -99,11 +98,10 @@ func (c eventsReplayCmd) plan(ctx context.Context, log *events.Log, known *progr
 		p.Query.Types = append(p.Query.Types, events.Type(fullType(t)))
 	}
 	if c.KeyFile != "" && c.Member != "" {
-		keys, err := members.LoadKeys(c.KeyFile)
-		if err != nil {
+		var err error
+		if p.Query.Member, err = memberOf(ctx, js, c.KeyFile, c.Member); err != nil {
 			return p, err
 		}
-		p.Query.Member = keys.Tokenizer().Member(c.Member)
 	}
 	if known != nil {
 		if known.To != p.To || known.Query.Member != p.Query.Member || !reflect.DeepEqual(known.Query.Types, p.Query.Types) {

@@ -137,6 +137,9 @@ func (s service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := store.Bind(ctx); err != nil {
+		return err
+	}
 	pace := poller.DefaultPace()
 	if s.fast {
 		pace, s.rate = poller.FastPace(), max(s.rate, 1000)

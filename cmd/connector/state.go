@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/smartconnect/connector/internal/events"
-	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/replay"
 )
 
@@ -52,24 +51,22 @@ func (h *heads) breaks(which string, err error) {
 
 // Run prints one JSON object a line and member.
 func (c stateCmd) Run(ctx context.Context, std streams) error {
+	nc, js, log, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
 	only := events.MemberToken(c.Member)
 	if c.KeyFile != "" && c.Member != "" {
-		keys, err := members.LoadKeys(c.KeyFile)
-		if err != nil {
+		if only, err = memberOf(ctx, js, c.KeyFile, c.Member); err != nil {
 			return err
 		}
-		only = keys.Tokenizer().Member(c.Member)
 	}
 	if c.Member != "" {
 		if err := (replay.Query{FromSeq: 1, Member: only}).Check(); err != nil {
 			return fmt.Errorf("state: %w", err)
 		}
 	}
-	nc, js, log, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
 	if c.Check {
 		return checkStates(ctx, std, js, log, only)
 	}

@@ -61,6 +61,10 @@ func (t Tokenizer) Recommendation(memberID, alias string) RecommendationToken {
 	return RecommendationToken(t.token("recommendation", memberID, alias))
 }
 
+// Deployment returns what names the secret and does not tell it: two processes
+// of one deployment have the same.
+func (t Tokenizer) Deployment() string { return t.token("deployment") }
+
 // token hashes parts with their lengths, so that no two lists of parts give
 // the same input.
 func (t Tokenizer) token(parts ...string) string {

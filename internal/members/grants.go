@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/events"
@@ -40,6 +41,7 @@ type Grants struct {
 
 	mu      sync.Mutex
 	holders map[events.MemberToken]*holder
+	sealed  map[string]bool // ids of keys that are known to be missing
 }
 
 // holder is one member's access token. Its lock is held while renewing, so that
@@ -59,7 +61,7 @@ const (
 // NewGrants returns the grants of the members in store. claims is a bucket in
 // which replicas tell each other who is redeeming.
 func NewGrants(store *Store, claims jetstream.KeyValue, upstream Upstream) *Grants {
-	return &Grants{store: store, claims: claims, upstream: upstream, holders: map[events.MemberToken]*holder{}}
+	return &Grants{store: store, claims: claims, upstream: upstream, holders: map[events.MemberToken]*holder{}, sealed: map[string]bool{}}
 }
 
 // For returns the tokens of one member.
@@ -118,6 +120,9 @@ func (t memberTokens) redeem(ctx context.Context) (secret.Value, error) {
 		if err == nil {
 			return t.keep(ctx, record, grant)
 		}
+		if errors.Is(err, ErrSealed) {
+			t.g.missing(ctx, record.Box.KeyID)
+		}
 		if bwell.ClassOf(err) != bwell.Auth && !errors.Is(err, ErrReauthenticate) {
 			return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, err)
 		}
@@ -140,7 +145,7 @@ func (t memberTokens) ask(ctx context.Context, r Record) (bwell.Grant, error) {
 	}
 	c, err := t.g.store.keys.open(t.m, r.Box)
 	if err != nil {
-		return bwell.Grant{}, errors.Join(ErrReauthenticate, err)
+		return bwell.Grant{}, err
 	}
 	switch {
 	case !c.refresh.IsZero():
@@ -149,6 +154,19 @@ func (t memberTokens) ask(ctx context.Context, r Record) (bwell.Grant, error) {
 		return t.g.upstream.Exchange(ctx, c.id)
 	default:
 		return bwell.Grant{}, ErrReauthenticate
+	}
+}
+
+// missing says, once for each key, that credentials do not open: that is for
+// operators to mend, and would be said for every member.
+func (g *Grants) missing(ctx context.Context, keyID string) {
+	g.mu.Lock()
+	said := g.sealed[keyID]
+	g.sealed[keyID] = true
+	g.mu.Unlock()
+	if !said {
+		zerolog.Ctx(ctx).Error().Str("sealedUnder", keyID).
+			Msg("credentials do not open under this key file: put the sealing key back into it and restart, or have the members enrolled again; until then they are not polled, and nobody is told")
 	}
 }
 

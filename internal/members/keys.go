@@ -21,8 +21,9 @@ import (
 )
 
 // ErrSealed reports a box that does not open: it was sealed under another key,
-// for another member, or was changed. Enrol the member again.
-var ErrSealed = errors.New("members: the credentials do not open under this key file; enrol the member again")
+// for another member, or was changed. b.well refused nothing, so nobody is to be
+// told to sign in: put the key back, or have the member enrolled again.
+var ErrSealed = errors.New("members: the credentials do not open under this key file; put the sealing key back into it, or enrol the member again")
 
 // Keys are the secrets of a deployment: the one tokens are made under, and
 // those that seal credentials and, by a key derived from each, sign links. The

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/events"
@@ -310,4 +313,121 @@ func TestWatch(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// Credentials that do not open are the operator's to mend: b.well has refused
+// nothing, and nobody is to be told to sign in.
+func TestCredentialsUnderAMissingKey(t *testing.T) {
+	up := &fakeBwell{valid: "refresh-0", person: "p"}
+	s, _ := open(t, up)
+	var log bytes.Buffer
+	ctx := zerolog.New(&log).WithContext(t.Context())
+	var tokens []events.MemberToken
+	for _, id := range []string{"m-1", "m-2"} {
+		r, _, err := s.Enrol(ctx, Enrolment{ID: id, RefreshToken: secret.New("refresh-0")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens = append(tokens, r.Token)
+	}
+	other := newKeyFile()
+	other.Seal[0].ID = "k2"
+	elsewhere, err := other.keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := NewStore(s.kv, Keys{tokens: s.keys.tokens, seals: elsewhere.seals})
+	grants := NewGrants(lost, s.kv, up)
+	for range 2 {
+		for _, m := range tokens {
+			if _, err := grants.For(m).Access(ctx); !errors.Is(err, ErrSealed) || errors.Is(err, ErrReauthenticate) || bwell.ClassOf(err) != bwell.NoClass {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	if n := strings.Count(log.String(), `"level":"error"`); n != 1 || !strings.Contains(log.String(), `"sealedUnder":"k1"`) {
+		t.Errorf("said %d times, want once, with the key's id: %s", n, log.String())
+	}
+	if up.redeems != 0 {
+		t.Errorf("b.well was asked %d times", up.redeems)
+	}
+	lost.keys.seals = append(lost.keys.seals, s.keys.seals...) // the key is put back
+	if _, err := grants.For(tokens[0]).Access(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// A key file of another deployment is known as such, from the first enrolment on
+// and, where an older version enrolled, by whoever is enrolled.
+func TestKeysOfAnotherDeployment(t *testing.T) {
+	s, _ := open(t, nil)
+	ctx := t.Context()
+	foreignKeys, err := NewKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := NewStore(s.kv, foreignKeys)
+	rotated := NewStore(s.kv, Keys{tokens: s.keys.tokens, seals: foreignKeys.seals})
+	both := func(when string, want, wantOwn error) {
+		t.Helper()
+		if err := foreign.Check(ctx); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", when, err, want)
+		}
+		for name, own := range map[string]*Store{"own": s, "other sealing keys": rotated} {
+			if err := own.Check(ctx); !errors.Is(err, wantOwn) {
+				t.Errorf("%s, %s: %v, want %v", when, name, err, wantOwn)
+			}
+		}
+	}
+	both("nobody is enrolled", nil, nil)
+	if _, _, err := s.Enrol(ctx, Enrolment{ID: "m-1"}); err != nil {
+		t.Fatal(err)
+	}
+	both("by who is enrolled", ErrForeignKeys, nil)
+	if err := foreign.Bind(ctx); !errors.Is(err, ErrForeignKeys) {
+		t.Errorf("bound: %v", err)
+	}
+	both("after a try to bind", ErrForeignKeys, nil)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := s.Bind(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	both("bound", ErrForeignKeys, nil)
+	if err := s.kv.Delete(ctx, string(s.keys.Tokenizer().Member("m-1"))); err != nil {
+		t.Fatal(err)
+	}
+	both("bound, and nobody is left", ErrForeignKeys, nil)
+
+	// It is nobody's record.
+	for r, err := range s.List(ctx) {
+		t.Errorf("listed: %v, %v", r, err)
+	}
+	watching, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err = s.Watch(watching, func(m events.MemberToken, gone bool) {
+		if m == "" {
+			cancel() // all there were have come
+		} else if !gone {
+			t.Errorf("watched: %s", m)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	e, err := s.kv.Get(ctx, keysKey)
+	if err != nil || strings.Contains(string(e.Value()), fmt.Sprintf("%x", s.keys.tokens)) {
+		t.Errorf("%s, %v", e.Value(), err)
+	}
+	if err := s.kv.Delete(ctx, keysKey); err != nil {
+		t.Fatal(err)
+	}
+	if err := foreign.Bind(ctx); err != nil {
+		t.Errorf("a bucket that is nobody's: %v", err)
+	}
+	both("given to another", nil, ErrForeignKeys)
 }

@@ -18,6 +18,10 @@ import (
 // ErrNotEnrolled reports a member that has no record. Enrol the member first.
 var ErrNotEnrolled = errors.New("members: not enrolled")
 
+// ErrForeignKeys reports a key file under which nobody here is enrolled. Every
+// token made under it would be a stranger's: stop.
+var ErrForeignKeys = errors.New("members: the key file is another deployment's: the members here are enrolled under other keys; give the key file they were enrolled with")
+
 // A Record is what is kept of an enrolled member.
 type Record struct {
 	Token       events.MemberToken `json:"-"`
@@ -54,7 +58,72 @@ func NewStore(kv jetstream.KeyValue, keys Keys) *Store { return &Store{kv, keys}
 const (
 	maxID    = 1024
 	attempts = 8
+
+	// keysKey is where the bucket says under which keys its members are
+	// enrolled. No member's token has an underscore.
+	keysKey = "_keys"
 )
+
+// keysMark is what stands there. It tells the secret to nobody.
+type keysMark struct {
+	Deployment string `json:"deployment"`
+}
+
+// Check returns ErrForeignKeys if the members are enrolled under other keys than
+// the store's. Sealing keys do not count: they may be changed.
+func (s *Store) Check(ctx context.Context) error {
+	_, err := s.check(ctx)
+	return err
+}
+
+// Bind is Check, and lets nobody enrol under other keys from now on.
+func (s *Store) Bind(ctx context.Context) error {
+	for range attempts {
+		marked, err := s.check(ctx)
+		if err != nil || marked {
+			return err
+		}
+		body, err := json.Marshal(keysMark{s.keys.Tokenizer().Deployment()})
+		if err != nil {
+			return fmt.Errorf("note whose keys these are: %w", err)
+		}
+		_, err = s.kv.Create(ctx, keysKey, body)
+		if _, refused := errors.AsType[*jetstream.APIError](err); !refused && !errors.Is(err, jetstream.ErrKeyExists) {
+			if err != nil {
+				return fmt.Errorf("note whose keys these are: %w", err)
+			}
+			return nil
+		}
+	}
+	return errors.New("note whose keys these are: another does all the time; try again")
+}
+
+func (s *Store) check(ctx context.Context) (marked bool, err error) {
+	e, err := s.kv.Get(ctx, keysKey)
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, fmt.Errorf("read whose keys these are: %w", err)
+	}
+	if err == nil {
+		var mark keysMark
+		if json.Unmarshal(e.Value(), &mark) != nil || mark.Deployment != s.keys.Tokenizer().Deployment() {
+			return true, ErrForeignKeys
+		}
+		return true, nil
+	}
+	// Nobody has said so yet. But whoever is enrolled shows it.
+	for r, err := range s.List(ctx) {
+		switch {
+		case err != nil && r.Token == "":
+			return false, err
+		case err != nil: // a damaged record shows nothing
+		case s.keys.Tokenizer().Member(r.MemberID) != r.Token:
+			return false, ErrForeignKeys
+		default:
+			return false, nil
+		}
+	}
+	return false, nil
+}
 
 // Enrol makes or renews a member's record. It is meant to be called at each
 // sign-in of the app: a member who is enrolled keeps the incarnation, and
@@ -153,6 +222,9 @@ func (s *Store) List(ctx context.Context) iter.Seq2[Record, error] {
 				if e == nil {
 					return // all there were have come
 				}
+				if e.Key() == keysKey {
+					continue
+				}
 				if r, err := decode(e); !yield(r, err) {
 					return
 				}
@@ -184,6 +256,8 @@ func (s *Store) Watch(ctx context.Context, changed func(m events.MemberToken, go
 				return errors.New("watch members: the watch ended")
 			case e == nil:
 				changed("", false)
+				continue
+			case e.Key() == keysKey:
 				continue
 			case e.Operation() != jetstream.KeyValuePut:
 				delete(seen, e.Key())
