@@ -128,7 +128,7 @@ func TestOperationsListsEveryMetric(t *testing.T) {
 	said := rows(t, `connector_[a-z_]+`)
 	have := map[string]bool{}
 	readings := (service{}).readings(nil, nil, nil, nil)
-	for _, r := range slices.Concat(readings, judgedReadings(nil, nil), bridgeReadings(someBridge(t))) {
+	for _, r := range slices.Concat(readings, judgedReadings(nil, nil), newListener(nil).readings(), bridgeReadings(someBridge(t))) {
 		have[r.Name] = true
 		kind := "gauge"
 		if r.Counter {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -166,8 +167,9 @@ func (s service) run(ctx context.Context) error {
 		ttl = leaseTTLFast
 	}
 	leases := poller.NewLeases(s.js, leaseBucket, s.replica, ttl)
+	heard := newListener(client)
 	p, err := poller.New(poller.Config{
-		Log: s.log, Tokenizer: tokens, Registry: registry{store, grants}, Upstream: client, Leases: leases,
+		Log: s.log, Tokenizer: tokens, Registry: registry{store, grants}, Upstream: heard, Leases: leases,
 		Rules: s.set.Rules, Pace: pace, Rate: s.rate, Now: w.clock.Now, Blind: view.Blind,
 	})
 	if err != nil {
@@ -233,7 +235,7 @@ func (s service) run(ctx context.Context) error {
 	g.Go(func() error { return audit.NewProjector(recorded, ledger).Run(ctx) })
 	if s.httpListen != "" {
 		h := http.NewServeMux()
-		h.Handle("/", console.Handler(s.checks(), append(s.readings(p, leases, decider, w), judgedReadings(view, w.clock.Now)...)))
+		h.Handle("/", console.Handler(s.checks(), slices.Concat(s.readings(p, leases, decider, w), judgedReadings(view, w.clock.Now), heard.readings())))
 		if s.bearers != nil {
 			h.Handle("/v1/", acting.API(*s.bearers, acts, ask.now))
 		}

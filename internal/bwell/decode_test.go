@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -309,5 +311,22 @@ func TestDeletedConnectionsAreCheckedAgain(t *testing.T) {
 	l, err := c.DeletedConnections(t.Context(), token)
 	if err != nil || !l.Whole || len(l.Items) != 1 || l.Items[0].ID != "b" {
 		t.Errorf("got %+v, %v", l, err)
+	}
+}
+
+// Fields is what decode.go counts by, no more and no less.
+func TestFields(t *testing.T) {
+	source, err := os.ReadFile("decode.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var counted []string
+	for _, m := range regexp.MustCompile(`"((?:connection|task|consent|recommendation)\.[a-zA-Z.]+)"\)`).FindAllStringSubmatch(string(source), -1) {
+		counted = append(counted, m[1])
+	}
+	slices.Sort(counted)
+	counted = slices.Compact(counted)
+	if listed := slices.Sorted(slices.Values(Fields())); len(counted) < 10 || !slices.Equal(counted, listed) {
+		t.Errorf("counted are\n%q\nlisted\n%q", counted, listed)
 	}
 }

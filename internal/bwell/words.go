@@ -23,6 +23,18 @@ const (
 	verifications   vocabulary = "attested validated in-process req-revalid val-fail reval-fail"
 )
 
+// Fields returns the names, which are ours, of all fields in which a [List] may
+// count something unknown.
+func Fields() []string {
+	return []string{
+		"connection.name", "connection.status", "connection.integrationType", "connection.category", "connection.type",
+		"connection.syncStatus", "connection.syncErrors", "connection.statusUpdated", "connection.created", "connection.lastSynced",
+		"task.status", "task.lastModified", "task.authoredOn", "task.meta.lastUpdated",
+		"consent.status", "consent.provision", "consent.dateTime", "consent.meta.lastUpdated",
+		"recommendation.name",
+	}
+}
+
 // fold reduces the spellings of a word to one: in-progress, IN_PROGRESS and In
 // Progress to inprogress.
 func fold(text string) string {
