@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"go.yaml.in/yaml/v3"
@@ -35,6 +36,7 @@ type service struct {
 	Security    []string `yaml:"security_opt"`
 	Pull        string   `yaml:"pull_policy"`
 	Restart     string
+	StopGrace   time.Duration `yaml:"stop_grace_period"`
 	Healthcheck struct {
 		Test              []string
 		Interval, Timeout string
@@ -109,6 +111,18 @@ func TestComposeIsWhatItSays(t *testing.T) {
 				t.Errorf("%s: no secret %s", name, secret)
 			}
 		}
+	}
+}
+
+// The connector is given the time to stop that docs/operations.md asks for.
+func TestComposeWaitsForTheConnector(t *testing.T) {
+	said := regexp.MustCompile(`Give them more than (\d+) s to stop`).FindStringSubmatch(read(t, "../docs/operations.md"))
+	if said == nil {
+		t.Fatal("docs/operations.md does not say how long a stop may take")
+	}
+	least, err := time.ParseDuration(said[1] + "s")
+	if got := readCompose(t).Services["connector"].StopGrace; err != nil || got <= least {
+		t.Errorf("%s, want more than %s; %v", got, least, err)
 	}
 }
 

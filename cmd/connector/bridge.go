@@ -86,7 +86,7 @@ func (c bridgeRunCmd) Run(ctx context.Context, file configFlag) error {
 		})
 	}
 	zerolog.Ctx(ctx).Info().Int("endpoints", len(config.Endpoints)).Msg("bridge running")
-	err = g.Wait()
+	err = finish(ctx, g, nc)
 	zerolog.Ctx(ctx).Info().AnErr("cause", context.Cause(ctx)).Msg("stopped")
 	return err
 }

@@ -555,3 +555,21 @@ func TestServiceStops(t *testing.T) {
 		t.Errorf("stopped %d times:\n%s", n, w.journal)
 	}
 }
+
+// A stop does not wait for a broker that is gone: nothing can be stored.
+func TestStopWithoutBroker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.enrol()
+	_, stop := w.serve(nil)
+	w.until("known", func() bool { return w.known(w.sim.Members()[0].ID).MemberID != "" })
+	w.nats.Shutdown()
+	w.nats.WaitForShutdown()
+	w.until("noticed", func() bool { return !w.nc.IsConnected() })
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if log := w.journal.String(); !strings.Contains(log, "NATS is gone, stopping without it") || !strings.Contains(log, `"message":"stopped"`) {
+		t.Errorf("log:\n%s", log)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -255,9 +256,48 @@ func (s service) run(ctx context.Context) error {
 	if s.ready != nil {
 		s.ready()
 	}
-	err = g.Wait()
+	err = finish(ctx, g, s.nc)
 	log.Info().AnErr("cause", context.Cause(ctx)).Msg("stopped")
 	return err
+}
+
+// withoutBroker is how long a stop waits for a broker that is gone: longer than
+// a reconnection takes.
+const withoutBroker = 5 * time.Second
+
+// finish waits for what runs on a connection until ctx ends. If that finds the
+// broker gone, and it does not come back, the connection is closed: what is in
+// hand would wait, for a minute, for answers that do not come. Nothing of it can
+// be stored, and it is found again after the next start.
+func finish(ctx context.Context, g *errgroup.Group, nc *nats.Conn) error {
+	stopped := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { abandon(ctx, nc, stopped) })
+	err := g.Wait()
+	close(stopped)
+	watching.Wait()
+	return err
+}
+
+func abandon(ctx context.Context, nc *nats.Conn, stopped <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-stopped:
+		return
+	}
+	const every = 200 * time.Millisecond
+	for gone := time.Duration(0); gone < withoutBroker; gone += every {
+		select {
+		case <-stopped:
+			return
+		case <-time.After(every):
+		}
+		if nc.IsConnected() {
+			gone = -every
+		}
+	}
+	zerolog.Ctx(ctx).Warn().Msg("NATS is gone, stopping without it; what was in hand is looked at again after the next start")
+	nc.Close()
 }
 
 // safe keeps what may stand in a subject.

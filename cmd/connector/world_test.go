@@ -31,6 +31,7 @@ import (
 type world struct {
 	*testing.T
 	url     string
+	nats    *server.Server
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	log     *events.Log
@@ -75,6 +76,7 @@ func newWorldOn(t *testing.T, count int, o *server.Options, user string) *world 
 	w := &world{T: t, keyFile: filepath.Join(t.TempDir(), "key"), journal: &journal{}}
 	s, err := server.NewServer(o)
 	w.must(err)
+	w.nats = s
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	if !s.ReadyForConnections(10 * time.Second) {
