@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -212,11 +213,24 @@ func Apply(ctx context.Context, js jetstream.JetStream, c Config, mend bool) err
 	return nil
 }
 
-// guarantees names the fields on which correctness hangs.
-func guarantees() []string {
-	return []string{
-		"subjects", "allow_atomic", "allow_msg_schedules", "allow_msg_ttl", "allow_rollup_hdrs", "max_age",
-		"filter_subjects", "ack_policy", "deliver_policy", "allow_direct/KV",
+// guaranteed reports whether a promise of ours hangs on a field of a stream or a
+// consumer. want is nil where we leave it at its zero value.
+func guaranteed(name, field string, want any) bool {
+	switch field {
+	case "max_age":
+		// How long the record and the dead letters are kept is for operators to
+		// say. Of all else the oldest may be the last word: a head, a member, a link
+		// that was used.
+		return name != Audit && name != DLQ
+	case "max_msgs", "max_bytes":
+		return name == Events // the buckets refuse what is too much, and delete nothing
+	case "allow_direct":
+		return strings.HasPrefix(name, "KV_")
+	case "subjects", "retention", "allow_atomic", "allow_msg_schedules", "allow_msg_ttl", "allow_rollup_hdrs",
+		"filter_subjects", "ack_policy", "deliver_policy":
+		return want != nil
+	default:
+		return false
 	}
 }
 
@@ -227,20 +241,19 @@ func compare(name string, want, have any) []Change {
 	w, h := fields(want), fields(have)
 	var changes []Change
 	for _, field := range slices.Sorted(keys(w, h)) {
-		bucketRead := field == "allow_direct" && strings.HasPrefix(name, "KV_")
-		fatal := slices.Contains(guarantees(), field) || bucketRead
-		if _, wanted := w[field]; !wanted && !fatal || reflect.DeepEqual(w[field], h[field]) {
+		fatal := guaranteed(name, field, w[field])
+		if w[field] == nil && !fatal || reflect.DeepEqual(w[field], h[field]) {
 			continue
 		}
-		changes = append(changes, Change{Name: name, Field: field, Want: text(w[field]), Have: text(h[field]), Fatal: fatal})
+		changes = append(changes, Change{Name: name, Field: field, Want: text(field, w[field]), Have: text(field, h[field]), Fatal: fatal})
 	}
 	return changes
 }
 
-func keys(maps ...map[string]any) func(func(string) bool) {
+func keys(both ...map[string]any) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		seen := map[string]bool{}
-		for _, m := range maps {
+		for _, m := range both {
 			for k := range m {
 				if !seen[k] {
 					seen[k] = true
@@ -253,7 +266,8 @@ func keys(maps ...map[string]any) func(func(string) bool) {
 	}
 }
 
-// fields returns a configuration as the server's JSON has it.
+// fields returns a configuration as the server's JSON has it, without what is
+// at its zero value.
 func fields(config any) map[string]any {
 	body, err := json.Marshal(config)
 	if err != nil {
@@ -264,13 +278,22 @@ func fields(config any) map[string]any {
 		return nil
 	}
 	delete(m, "metadata")
+	maps.DeleteFunc(m, func(_ string, v any) bool { return v == nil || v == false || v == 0.0 || v == "" })
 	return m
 }
 
-func text(v any) string {
-	body, err := json.Marshal(v)
-	if err != nil || v == nil {
+func text(field string, v any) string {
+	if v == nil {
 		return "not set"
 	}
-	return string(body)
+	if n, ok := v.(float64); ok && slices.Contains([]string{"max_age", "duplicate_window", "subject_delete_marker_ttl", "ack_wait"}, field) {
+		return time.Duration(n).String()
+	}
+	var out strings.Builder
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false) // subjects have > in them
+	if e.Encode(v) != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.TrimSpace(out.String())
 }
