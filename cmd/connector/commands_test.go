@@ -298,44 +298,64 @@ func TestEventsTailTellsWhatItCannotRead(t *testing.T) {
 	}
 }
 
+// What plan and apply say is so: of what is missing, of what differs, of what
+// was changed and what was left; and the exit code goes with it.
 func TestTopologyCommands(t *testing.T) {
 	w := newWorld(t, 0)
-	code, out, _ := w.run("", w.at("topology", "plan")...)
-	if code != exitOK || !strings.Contains(out, "as it should be") {
-		t.Errorf("nothing to do: code %d: %s", code, out)
+	topo := func(want int, args ...string) string {
+		t.Helper()
+		code, out, complaints := w.run("", w.at(append([]string{"topology"}, args...)...)...)
+		if code != want || complaints != "" {
+			t.Fatalf("%v: code %d, want %d\nout: %s\nerr: %s", args, code, want, out, complaints)
+		}
+		return out
 	}
+	has := func(out string, yes ...string) {
+		t.Helper()
+		for _, word := range yes {
+			if not, no := strings.CutPrefix(word, "not "); no == strings.Contains(out, not) {
+				t.Errorf("want %q:\n%s", word, out)
+			}
+		}
+	}
+	change := func(f func(*jetstream.StreamConfig)) {
+		t.Helper()
+		s, err := w.js.Stream(t.Context(), topology.Events)
+		w.must(err)
+		config := s.CachedInfo().Config
+		f(&config)
+		_, err = w.js.UpdateStream(t.Context(), config)
+		w.must(err)
+	}
+	const create, mend = "topology apply\n", "topology apply --mend"
+
+	has(topo(exitOK, "plan"), "as it should be")
+	has(topo(exitOK, "plan", "--json"), "[]")
+	has(topo(exitOK, "apply"), "as it should be")
+
 	w.must(w.js.DeleteStream(t.Context(), topology.DLQ))
-	s, err := w.js.Stream(t.Context(), topology.Events)
-	w.must(err)
-	config := s.CachedInfo().Config
-	config.MaxMsgsPerSubject = 7
-	_, err = w.js.UpdateStream(t.Context(), config)
-	w.must(err)
-	code, out, _ = w.run("", w.at("topology", "plan")...)
-	if code != exitOK || !strings.Contains(out, topology.DLQ+": missing") || !strings.Contains(out, "max_msgs_per_subject is 7, want 64") ||
-		!strings.Contains(out, "topology apply") || !strings.Contains(out, "--replicas 3") {
-		t.Errorf("code %d:\n%s", code, out)
-	}
-	code, out, _ = w.run("", w.at("topology", "plan", "--json")...)
+	has(topo(exitPartly, "plan"), topology.DLQ+": missing (the connector does not start)", create, "not --mend", "--replicas 3")
+	has(topo(exitOK, "apply"), topology.DLQ+": created\n", "as it should be")
+
+	change(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 7 })
+	const seven = "SC_EVENTS: max_msgs_per_subject is 7, want 64"
+	has(topo(exitPartly, "plan"), seven+"\n", mend, "not "+create)
 	var changes []topology.Change
-	if err := json.Unmarshal([]byte(out), &changes); code != exitOK || err != nil || len(changes) != 2 {
-		t.Errorf("as JSON: code %d, %v: %s", code, err, out)
+	if out := topo(exitPartly, "plan", "--json"); json.Unmarshal([]byte(out), &changes) != nil || len(changes) != 1 {
+		t.Errorf("as JSON: %s", out)
 	}
-	// apply makes what is missing and leaves what differs; --mend changes that too.
-	for _, tt := range []struct {
-		flags []string
-		want  int64
-	}{{nil, 7}, {[]string{"--mend"}, 64}} {
-		if code, _, complaints := w.run("", w.at(append([]string{"topology", "apply"}, tt.flags...)...)...); code != exitOK {
-			t.Fatalf("code %d: %s", code, complaints)
-		}
-		if s, err = w.js.Stream(t.Context(), topology.Events); err != nil || s.CachedInfo().Config.MaxMsgsPerSubject != tt.want {
-			t.Errorf("%v: %d per subject, want %d; %v", tt.flags, s.CachedInfo().Config.MaxMsgsPerSubject, tt.want, err)
-		}
-	}
-	if _, err := w.js.Stream(t.Context(), topology.DLQ); err != nil {
-		t.Error(err)
-	}
+	has(topo(exitOK, "apply"), seven+": left as it is\n", mend, "not as it should be")
+	has(topo(exitPartly, "plan"), seven)
+	has(topo(exitOK, "apply", "--mend"), "SC_EVENTS: max_msgs_per_subject was 7, is now 64\n", "as it should be")
+	has(topo(exitOK, "plan"), "as it should be")
+
+	// What stops the connector stops whoever applies and starts it.
+	change(func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
+	w.must(w.js.DeleteConsumer(t.Context(), topology.Events, topology.Auditor))
+	has(topo(exitPartly, "apply"), "SC_EVENTS/auditor: created\n", "max_age is 1h0m0s, want not set: left as it is (the connector does not start)", mend)
+	has(topo(exitOK, "apply", "--mend"), "max_age was 1h0m0s, is now not set")
+
+	has(topo(exitPartly, "plan", "--replicas", "3"), "num_replicas is 1, want 3", "topology apply --mend --replicas 3")
 }
 
 // run refuses to start on what cannot keep its promises, and says what to do.

@@ -22,7 +22,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
-	exitPartly = 3
+	exitPartly = 3 // or there are differences, for whoever asked for them
 )
 
 // errPartly reports that some of the work was done and some refused; what was
@@ -105,7 +105,7 @@ func program(ctx context.Context, args []string, std streams) int {
 	switch err := parsed.Run(); {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errPartly):
+	case errors.Is(err, errPartly), errors.Is(err, errDiffers):
 		return exitPartly
 	default:
 		fmt.Fprintln(std.err, "connector:", err)
