@@ -126,6 +126,13 @@ func (c cluster) old() error {
 		" or newer on every server of the cluster: older ones take the stream and then refuse its transactions")
 }
 
+// checkVersion refuses the server that nc is connected to, if it is too old. What
+// such a server lacks looks like streams that differ, and no apply mends it.
+func checkVersion(nc *nats.Conn) error {
+	name := cmp.Or(nc.ConnectedServerName(), nc.ConnectedServerId())
+	return cluster{versions: map[string]string{name: nc.ConnectedServerVersion()}}.old()
+}
+
 // checkBroker refuses a broker that cannot keep our promises, and proves with a
 // probe that this one can.
 func checkBroker(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, log *events.Log) error {

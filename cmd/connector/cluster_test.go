@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/smartconnect/connector/internal/embednats"
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/members"
 	"github.com/smartconnect/connector/internal/topology"
 )
 
@@ -238,5 +240,28 @@ func TestPasswordsReachEveryServer(t *testing.T) {
 	name, version, err := greet(nc.Opts, bare)
 	if err != nil || name != "locked" || !atLeast(version, topology.MinServer) {
 		t.Errorf("%q %q, %v", name, version, err)
+	}
+}
+
+// On a server that is too old, what it lacks looks like drift. It is called by
+// its name, since no apply mends it.
+func TestOldServerIsNoDrift(t *testing.T) {
+	key := file(t, "key", "{}")
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	if err := members.GenerateKeys(key); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"topology", "plan"},
+		{"topology", "apply"},
+		{"topology", "apply", "--mend"},
+		{"run", "--client-key", "a2V5", "--bwell", "http://127.0.0.1:1", "--http-listen", "", "--key-file", key},
+	} {
+		code, out, complaints := terminal(t, append(args, "--nats", oldServer(t, "2.11.10"))...)
+		if code != exitFailed || out != "" || !strings.Contains(complaints, "old is 2.11.10") || !strings.Contains(complaints, topology.MinServer) || strings.Contains(complaints, "apply") {
+			t.Errorf("%v: code %d\nout: %s\nerr: %s", args, code, out, complaints)
+		}
 	}
 }

@@ -334,7 +334,7 @@ func TestTopologyCommands(t *testing.T) {
 	has(topo(exitOK, "apply"), "as it should be")
 
 	w.must(w.js.DeleteStream(t.Context(), topology.DLQ))
-	has(topo(exitPartly, "plan"), topology.DLQ+": missing (the connector does not start)", create, "not --mend", "--replicas 3")
+	has(topo(exitPartly, "plan"), topology.DLQ+": missing\n", create, "not --mend", "--replicas 3")
 	has(topo(exitOK, "apply"), topology.DLQ+": created\n", "as it should be")
 
 	change(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 7 })

@@ -84,6 +84,9 @@ func (c runCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
+	if err := checkVersion(nc); err != nil {
+		return err
+	}
 	report := func(change topology.Change) {
 		zerolog.Ctx(ctx).Warn().Str("drift", change.String()).Bool("fatal", change.Fatal).Msg("the streams differ")
 	}

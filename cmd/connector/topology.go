@@ -31,6 +31,9 @@ func (c topologyPlanCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer nc.Close()
+	if err := checkVersion(nc); err != nil {
+		return err
+	}
 	changes, err := topology.Plan(ctx, js, c.topology(c.Replicas))
 	if err != nil {
 		return err
@@ -62,7 +65,7 @@ func (c topologyPlanCmd) Run(ctx context.Context, std streams) error {
 var errDiffers = errors.New("the streams differ")
 
 func stops(c topology.Change) string {
-	if c.Fatal {
+	if c.Fatal && c.Field != "" { // what is missing needs no words
 		return " (the connector does not start)"
 	}
 	return ""
@@ -100,6 +103,9 @@ func (c topologyApplyCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer nc.Close()
+	if err := checkVersion(nc); err != nil {
+		return err
+	}
 	before, err := topology.Plan(ctx, js, c.topology(c.Replicas))
 	if err != nil {
 		return err
