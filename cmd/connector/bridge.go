@@ -82,7 +82,7 @@ func (c bridgeRunCmd) Run(ctx context.Context, file configFlag) error {
 	if c.HTTPListen != "" {
 		h := console.Handler(brokerChecks(nc, js, config.Stream), bridgeReadings(b))
 		g.Go(func() error {
-			return console.Serve(ctx, c.HTTPListen, h, func(a net.Addr) { zerolog.Ctx(ctx).Info().Stringer("address", a).Msg("HTTP answers") })
+			return flagged("--http-listen", console.Serve(ctx, c.HTTPListen, h, func(a net.Addr) { zerolog.Ctx(ctx).Info().Stringer("address", a).Msg("HTTP answers") }))
 		})
 	}
 	zerolog.Ctx(ctx).Info().Int("endpoints", len(config.Endpoints)).Msg("bridge running")

@@ -51,6 +51,7 @@ func (c devCmd) Validate() error {
 
 // Run is everything in one process. It returns nil after a requested stop.
 func (c devCmd) Run(ctx context.Context, std streams) (err error) {
+	defer func(stopped context.Context) { err = unlessStopped(stopped, err) }(ctx)
 	set, err := c.settings(c.Fast)
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	}
 	server, err := embednats.Start(embednats.Config{Dir: filepath.Join(dir, "jetstream"), Listen: c.NATSListen})
 	if err != nil {
-		return fmt.Errorf("%w (the flags --nats-listen, --sim-listen and --http-listen choose other addresses)", err)
+		return flagged("--nats-listen", err)
 	}
 	defer server.Stop()
 	nc, err := server.Connect(nats.Name("connector dev"))
@@ -85,8 +86,9 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := topology.Apply(ctx, js, b.topology(1), false); err != nil {
-		return err
+	// The streams are dev's own: what an older version made otherwise is changed.
+	if err := topology.Apply(ctx, js, b.topology(1), true); err != nil {
+		return fmt.Errorf("%w; name another --data-dir", err)
 	}
 	sim := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members})
 	if err := consentAgain(ctx, sim, log, keys.Tokenizer()); err != nil {
@@ -105,7 +107,9 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	defer end()
 	g, ctx := errgroup.WithContext(ctx)
 	at := make(chan net.Addr, 1)
-	g.Go(func() error { return console.Serve(upstream, c.SimListen, sim.Handler(), func(a net.Addr) { at <- a }) })
+	g.Go(func() error {
+		return flagged("--sim-listen", console.Serve(upstream, c.SimListen, sim.Handler(), func(a net.Addr) { at <- a }))
+	})
 	var simAt net.Addr
 	select {
 	case simAt = <-at:

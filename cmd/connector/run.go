@@ -62,7 +62,8 @@ func (c runCmd) Validate() error {
 //
 // It is one straight line on purpose: each step needs the ones above it, and
 // the defers undo them in reverse order.
-func (c runCmd) Run(ctx context.Context) error {
+func (c runCmd) Run(ctx context.Context) (err error) {
+	defer func() { err = unlessStopped(ctx, err) }()
 	keys, err := members.LoadKeys(c.KeyFile)
 	if err != nil {
 		return err
@@ -227,7 +228,14 @@ func (s service) run(ctx context.Context) error {
 	})
 	g.Go(func() error { return w.Run(ctx) })
 	g.Go(func() error { return leases.Run(ctx) })
-	g.Go(func() error { return p.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-leases.Begun(): // or it would say that it polls nobody
+			return p.Run(ctx)
+		}
+	})
 	g.Go(func() error { return view.Run(ctx) })
 	g.Go(func() error {
 		if err := view.Wait(ctx, 0); err != nil {
@@ -247,12 +255,12 @@ func (s service) run(ctx context.Context) error {
 			h.Handle("/go/", links.Handler())
 		}
 		g.Go(func() error {
-			return console.Serve(ctx, s.httpListen, h, func(a net.Addr) {
+			return flagged("--http-listen", console.Serve(ctx, s.httpListen, h, func(a net.Addr) {
 				log.Info().Stringer("address", a).Msg("HTTP answers")
 				if s.listening != nil {
 					s.listening(a)
 				}
-			})
+			}))
 		})
 	}
 	log.Info().Str("replica", s.replica).Msg("running")
@@ -301,6 +309,23 @@ func abandon(ctx context.Context, nc *nats.Conn, stopped <-chan struct{}) {
 	}
 	zerolog.Ctx(ctx).Warn().Msg("NATS is gone, stopping without it; what was in hand is looked at again after the next start")
 	nc.Close()
+}
+
+// unlessStopped returns err, unless it is what a requested stop makes of whatever
+// was being done, as at the start.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
+		return nil
+	}
+	return err
+}
+
+// flagged names the flag that an error is about.
+func flagged(flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", flag, err)
 }
 
 // safe keeps what may stand in a subject.

@@ -35,6 +35,7 @@ type Leases struct {
 	leases  [shards]*lease.Lease
 	gained  func()
 	aside   bool // another process has this replica's name
+	begun   chan struct{}
 
 	mu     sync.Mutex
 	epochs [shards]uint64 // a new one for each gain, so that what was cached under an older one is discarded
@@ -42,7 +43,7 @@ type Leases struct {
 
 // NewLeases returns the leases that replica, a name of its own, takes part in.
 func NewLeases(js jetstream.JetStream, kv jetstream.KeyValue, replica string, ttl time.Duration) *Leases {
-	l := &Leases{kv: kv, replica: lease.NewReplica(js, kv, replica, ttl), name: replica, ttl: ttl, gained: func() {}}
+	l := &Leases{kv: kv, replica: lease.NewReplica(js, kv, replica, ttl), name: replica, ttl: ttl, gained: func() {}, begun: make(chan struct{})}
 	for s := range l.leases {
 		l.leases[s] = l.replica.Lease("shard." + strconv.Itoa(s))
 	}
@@ -77,11 +78,18 @@ func (l *Leases) Held() int {
 	return n
 }
 
-// Run takes and renews leases until ctx ends, then gives them back.
+// Begun is closed when Run has taken what was free at its start, or has tried.
+func (l *Leases) Begun() <-chan struct{} { return l.begun }
+
+// Run takes and renews leases until ctx ends, then gives them back. It runs
+// once.
 func (l *Leases) Run(ctx context.Context) error {
-	for {
+	for begun := false; ; begun = true {
 		if err := l.round(ctx); err != nil && ctx.Err() == nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("leases not renewed, next try on schedule")
+		}
+		if !begun {
+			close(l.begun)
 		}
 		select {
 		case <-ctx.Done():
