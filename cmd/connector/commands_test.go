@@ -43,8 +43,17 @@ func TestMembersEnrol(t *testing.T) {
 		out         string
 		complaints  []string
 	}{
-		{"all good", "{\"id\":\"a\"}\n\n{\"id\":\"b\",\"refreshToken\":\"s3cret\"}\n", exitOK, "Enrolled 2, refused 0.", nil},
+		{
+			"without credentials", "{\"id\":\"a\"}\n\n{\"id\":\"b\",\"refreshToken\":\"s3cret\"}\n", exitOK, "Enrolled 2, refused 0.",
+			[]string{"line 1: enrolled, but without credentials"},
+		},
 		{"again", `{"id":"a","idToken":"s3cret"}`, exitOK, "Enrolled 1, refused 0.", nil},
+		{"again, without what it has", `{"id":"a"}`, exitOK, "Enrolled 1, refused 0.", nil},
+		{
+			"misspelt", "{\"id\":\"a\",\"refreshToken\":\"s3cret\"}\n{\"id\":\"q\",\"refresh_token\":\"s3cret\"}\n{\"id\":\"q\",\"s3cret and more\":1}\n{\"id\":\"a\"} {\"id\":\"q\"}\n{\"id\":\"a\"}}",
+			exitPartly, "Enrolled 1, refused 4.",
+			[]string{"line 2:", `"refresh_token"`, "line 3:", "line 4:", "line 5:"},
+		},
 		{"nothing at all", "", exitOK, "Enrolled 0, refused 0.", nil},
 		{
 			"some bad", "{\"id\":\"c\"}\n{\"id\":\"d\",\"refreshToken\":s3cret}\n[]\n{\"id\":\"\"}\n{\"id\":7}\n{\"id\":\"e\"}\n",
@@ -64,7 +73,7 @@ func TestMembersEnrol(t *testing.T) {
 					t.Errorf("no word about %s: %s", want, complaints)
 				}
 			}
-			if tt.code == exitOK && complaints != "" {
+			if tt.complaints == nil && complaints != "" {
 				t.Errorf("complains: %s", complaints)
 			}
 		})
@@ -75,7 +84,7 @@ func TestMembersEnrol(t *testing.T) {
 			t.Errorf("%s is not listed", id)
 		}
 	}
-	if code != exitOK || strings.Count(out, "\n") != 5 {
+	if code != exitOK || strings.Count(out, "\n") != 5 || strings.Contains(out, " q ") {
 		t.Errorf("code %d, want four members under a heading:\n%s", code, out)
 	}
 	code, _, complaints := w.run("", w.keyed("members", "enrol", "-f", "nowhere")...)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"text/tabwriter"
 	"time"
 
@@ -191,21 +192,46 @@ func enrolLines(ctx context.Context, in io.Reader, store *members.Store, complai
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		var e enrolment
-		if json.Unmarshal(line, &e) != nil {
-			// The decoder's own words may quote a token.
-			fmt.Fprintf(complain, "line %d: no JSON object of the form {id, idToken?, refreshToken?}\n", n)
-			refused++
-			continue
+		e, err := readEnrolment(line)
+		var record members.Record
+		if err == nil {
+			record, _, err = e.enrol(ctx, store)
 		}
-		if _, _, err := e.enrol(ctx, store); err != nil {
+		if err != nil {
 			fmt.Fprintf(complain, "line %d: %s\n", n, err)
 			refused++
 			continue
 		}
+		if !record.HasCredentials() {
+			fmt.Fprintf(complain, "line %d: enrolled, but without credentials: b.well cannot be asked until some come\n", n)
+		}
 		enrolled++
 	}
 }
+
+// readEnrolment reads a line. A field of another name is refused: misspelt, it
+// would leave the member without credentials.
+func readEnrolment(line []byte) (enrolment, error) {
+	var e enrolment
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	err := d.Decode(&e)
+	const form = "no JSON object of the form {id, idToken?, refreshToken?}"
+	if err == nil {
+		if _, more := d.Token(); errors.Is(more, io.EOF) {
+			return e, nil
+		}
+		return e, errors.New(form) // more than one
+	}
+	// The decoder's own words may quote a token.
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		return e, fmt.Errorf("%s: it has a field %q", form, m[1])
+	}
+	return e, errors.New(form)
+}
+
+// unknownField matches what the decoder says of a field that looks like one.
+var unknownField = regexp.MustCompile(`^json: unknown field "([A-Za-z][A-Za-z0-9_-]{0,31})"$`)
 
 // longestLine is more than any member takes.
 const longestLine = 1 << 20

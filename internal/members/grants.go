@@ -140,7 +140,7 @@ func (t memberTokens) redeem(ctx context.Context) (secret.Value, error) {
 }
 
 func (t memberTokens) ask(ctx context.Context, r Record) (bwell.Grant, error) {
-	if len(r.Box.Sealed) == 0 {
+	if !r.HasCredentials() {
 		return bwell.Grant{}, ErrReauthenticate // enrolled without credentials
 	}
 	c, err := t.g.store.keys.open(t.m, r.Box)

@@ -35,6 +35,10 @@ type Record struct {
 	revision uint64
 }
 
+// HasCredentials reports whether b.well can be asked about the member. They may
+// have been refused since.
+func (r Record) HasCredentials() bool { return len(r.Box.Sealed) > 0 }
+
 // Format implements fmt.Formatter: a record holds identity, its token does not.
 func (r Record) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "member %s", string(r.Token)) }
 
