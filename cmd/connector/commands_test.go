@@ -464,6 +464,7 @@ func TestNothingOpenNamesAnybody(t *testing.T) {
 	w.until("restored", func() bool { return w.count(events.AccessRestored) > 0 })
 	w.must(w.sim.SetToken(all[1].ID, simulator.TokenChange{Refresh: "revoked", Access: "expired"}))
 	w.until("lost", func() bool { return w.known(all[1].ID).Observation.Blind() })
+	w.until("said when it is polled again", func() bool { return strings.Contains(w.journal.String(), `"next":"when other credentials come"`) })
 
 	var open strings.Builder
 	_, ready := w.get(address + "/readyz")
@@ -498,6 +499,9 @@ func TestNothingOpenNamesAnybody(t *testing.T) {
 			i := strings.Index(text, word)
 			t.Errorf("%q is there for all to see: …%s…", word, text[max(0, i-80):min(len(text), i+80)])
 		}
+	}
+	if strings.Contains(text, "0001-01-01") {
+		t.Errorf("never is told as a time:\n%s", w.journal)
 	}
 	// Not even by token: what labels say is one of few words of ours.
 	if token := regexp.MustCompile(`[a-z2-7]{26}`).FindString(metrics); token != "" {

@@ -439,7 +439,7 @@ func (p *Poller) poll(ctx context.Context, m *member) {
 		m.quiet, m.head = false, nil
 		at = p.failure(ctx, m, err, now)
 		zerolog.Ctx(ctx).Warn().Err(err).Str("member", string(m.token)).
-			Str("class", m.standing.class.String()).Time("next", at).Msg("poll failed")
+			Str("class", m.standing.class.String()).Str("next", inWords(at)).Msg("poll failed")
 	default:
 		m.standing.failures, m.failingSince = 0, time.Time{}
 		m.standing.fast(now)
@@ -459,6 +459,14 @@ func (p *Poller) poll(ctx context.Context, m *member) {
 	if !at.IsZero() {
 		p.enqueue(m, at)
 	}
+}
+
+// inWords is when a poll comes, for people: Pace.next says never by no time.
+func inWords(at time.Time) string {
+	if at.IsZero() {
+		return "when other credentials come"
+	}
+	return at.Format(time.RFC3339)
 }
 
 // failure counts a failed poll and tells when the member can no longer be seen.
