@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,12 @@ func TestReadmeSubscriber(t *testing.T) {
 	w := newWorld(t, 1)
 	w.start("only")
 	dir := t.TempDir()
+	// The README's is the address of dev; here the server is another.
+	const address = "nats.DefaultURL"
+	if !strings.Contains(snippet, address) {
+		t.Fatalf("the snippet does not connect to %s", address)
+	}
+	snippet = strings.Replace(snippet, address, strconv.Quote(w.url), 1)
 	file, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "subscriber")
 	if err := os.WriteFile(file, []byte(snippet), 0o600); err != nil {
 		t.Fatal(err)
@@ -37,7 +44,6 @@ func TestReadmeSubscriber(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	cmd := exec.CommandContext(ctx, program)
-	cmd.Env = append(os.Environ(), "NATS_URL="+w.url)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -58,4 +64,17 @@ func TestReadmeSubscriber(t *testing.T) {
 		}
 	}
 	t.Fatalf("no prompt was printed: %v", ctx.Err())
+}
+
+// What goes wrong in the snippet is said, and not a nil that is used.
+func TestReadmeSubscriberIgnoresNoError(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```go\n")
+	snippet, _, _ := strings.Cut(rest, "```")
+	if strings.Contains(snippet, ", _ :=") || strings.Contains(snippet, ", _ =") {
+		t.Errorf("an error is thrown away:\n%s", snippet)
+	}
 }
