@@ -202,6 +202,9 @@ func TestTerminal(t *testing.T) {
 	if err := json.Unmarshal([]byte(ask(exitOK, w.at("prompts", "show", prompt.PromptID)...)), &shown); err != nil || shown.PromptID != prompt.PromptID {
 		t.Errorf("shown: %+v, %v", shown, err)
 	}
+	if out := ask(exitOK, w.keyed("prompts", "show", "--json", prompt.PromptID)...); strings.Count(out, "\n") != 1 || json.Unmarshal([]byte(out), &shown) != nil {
+		t.Errorf("shown as JSON: %s", out)
+	}
 
 	// The member taps and comes back.
 	has(ask(exitOK, w.at("prompts", "start", prompt.PromptID)...), `"method":"oauth"`, `"redirectUrl":"http`)

@@ -30,6 +30,12 @@ func TestKeyFileOfAnotherDeployment(t *testing.T) {
 		{"events", "replay", "--dry-run", "--from-seq", "1", "--member", "m"},
 		{"silence", "add", "--member", "m", "--for", "1h", "why"},
 		{"silence", "list"},
+		{"prompts", "list"},
+		{"prompts", "show", "p.1"},
+		{"prompts", "start", "p.1"},
+		{"prompts", "ack", "p.1"},
+		{"prompts", "link", "p.1"},
+		{"prompts", "open", "--baseline", "--dry-run"},
 	} {
 		code, out, complaints := w.run(`{"id":"m","refreshToken":"x"}`, append(w.at(args...), "--key-file", foreign)...)
 		if code != exitFailed || out != "" || !strings.Contains(complaints, "another deployment's") || !strings.Contains(complaints, "give the key file") {
@@ -39,8 +45,10 @@ func TestKeyFileOfAnotherDeployment(t *testing.T) {
 	if after := w.bucketSeq(); after != before {
 		t.Errorf("%d messages were written", after-before)
 	}
-	if code, _, complaints := w.run("", w.keyed("members", "list")...); code != exitOK {
-		t.Errorf("its own: %s", complaints)
+	for _, what := range []string{"members", "prompts"} {
+		if code, _, complaints := w.run("", w.keyed(what, "list")...); code != exitOK {
+			t.Errorf("its own, %s list: %s", what, complaints)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,6 +73,14 @@ func TestHelpAndVersion(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("the help of run lacks %s", want)
 		}
+	}
+}
+
+func TestVersionAsJSON(t *testing.T) {
+	code, out, complaints := terminal(t, "version", "--json")
+	var v struct{ Version, Revision, Go string }
+	if err := json.Unmarshal([]byte(out), &v); code != exitOK || complaints != "" || err != nil || v.Version == "" || v.Revision == "" || v.Go == "" {
+		t.Errorf("code %d: %s%s, %v", code, out, complaints, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/smartconnect/connector/internal/events"
@@ -32,6 +33,29 @@ type keyed struct {
 	broker  `embed:""`
 	KeyFile string `help:"Key file of the deployment." required:"" type:"existingfile" placeholder:"FILE"`
 	JSON    bool   `name:"json" help:"Print JSON."`
+}
+
+// maybeKeyed is for commands that need no keys, and take a key file all the same:
+// one set of flags fits all. One of another deployment is refused.
+type maybeKeyed struct {
+	broker  `embed:""`
+	KeyFile string `help:"Key file of the deployment; not needed, but another deployment's is refused." type:"existingfile" placeholder:"FILE"`
+}
+
+func (k maybeKeyed) connect(ctx context.Context) (*nats.Conn, jetstream.JetStream, *events.Log, error) {
+	nc, js, log, err := k.broker.connect(ctx)
+	if err != nil || k.KeyFile == "" {
+		return nc, js, log, err
+	}
+	keys, err := members.LoadKeys(k.KeyFile)
+	if err == nil {
+		err = checkKeys(ctx, js, keys)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, nil, nil, err
+	}
+	return nc, js, log, nil
 }
 
 // opened is what keyed opens.

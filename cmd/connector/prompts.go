@@ -52,8 +52,8 @@ func openPrompts(ctx context.Context, log *events.Log, each func(events.Prompt) 
 }
 
 type promptsListCmd struct {
-	broker `embed:""`
-	JSON   bool `name:"json" help:"Print JSON lines."`
+	maybeKeyed `embed:""`
+	JSON       bool `name:"json" help:"Print JSON lines."`
 }
 
 // Run lists the open prompts.
@@ -82,8 +82,9 @@ func (c promptsListCmd) Run(ctx context.Context, std streams) error {
 }
 
 type promptsShowCmd struct {
-	broker `embed:""`
-	Prompt string `arg:"" help:"Prompt id."`
+	maybeKeyed `embed:""`
+	Prompt     string `arg:"" help:"Prompt id."`
+	JSON       bool   `name:"json" help:"Print JSON on one line."`
 }
 
 // Run prints one open prompt as JSON.
@@ -100,7 +101,9 @@ func (c promptsShowCmd) Run(ctx context.Context, std streams) error {
 		}
 		found = true
 		e := json.NewEncoder(std.out)
-		e.SetIndent("", "  ")
+		if !c.JSON {
+			e.SetIndent("", "  ")
+		}
 		return e.Encode(p)
 	})
 	if err == nil && !found {
@@ -110,8 +113,8 @@ func (c promptsShowCmd) Run(ctx context.Context, std streams) error {
 }
 
 type promptsStartCmd struct {
-	broker `embed:""`
-	Prompt string `arg:"" help:"Prompt id."`
+	maybeKeyed `embed:""`
+	Prompt     string `arg:"" help:"Prompt id."`
 }
 
 // Run asks the running connector to act, and prints what it answers. The answer
@@ -121,9 +124,9 @@ func (c promptsStartCmd) Run(ctx context.Context, std streams) error {
 }
 
 type promptsLinkCmd struct {
-	broker `embed:""`
-	Prompt string        `arg:"" help:"Prompt id."`
-	TTL    time.Duration `name:"ttl" help:"How long the link works; default as long as the connector allows." placeholder:"DURATION"`
+	maybeKeyed `embed:""`
+	Prompt     string        `arg:"" help:"Prompt id."`
+	TTL        time.Duration `name:"ttl" help:"How long the link works; default as long as the connector allows." placeholder:"DURATION"`
 }
 
 // Run asks the running connector for a link, and prints it. Whoever holds it
@@ -133,9 +136,9 @@ func (c promptsLinkCmd) Run(ctx context.Context, std streams) error {
 }
 
 type promptsAckCmd struct {
-	broker `embed:""`
-	Prompt string        `arg:"" help:"Prompt id."`
-	Snooze time.Duration `help:"Remind again after this time, as far as the policy allows." placeholder:"DURATION"`
+	maybeKeyed `embed:""`
+	Prompt     string        `arg:"" help:"Prompt id."`
+	Snooze     time.Duration `help:"Remind again after this time, as far as the policy allows." placeholder:"DURATION"`
 }
 
 // Run asks the running connector to take note, and prints what it answers.
@@ -147,10 +150,10 @@ func (c promptsAckCmd) Run(ctx context.Context, std streams) error {
 }
 
 type promptsOpenCmd struct {
-	broker   `embed:""`
-	Baseline bool    `help:"All that was broken at first sight. Nothing else can be opened by hand." required:""`
-	Rate     float64 `help:"Prompts per second." default:"10"`
-	DryRun   bool    `help:"Only count."`
+	maybeKeyed `embed:""`
+	Baseline   bool    `help:"All that was broken at first sight. Nothing else can be opened by hand." required:""`
+	Rate       float64 `help:"Prompts per second." default:"10"`
+	DryRun     bool    `help:"Only count."`
 }
 
 // Run releases the breaks that are older than our first look, one by one. It
@@ -235,8 +238,8 @@ func (r refusedRequest) Error() string { return string(r.word) + ": " + r.text }
 func (r refusedRequest) Unwrap() error { return r.word }
 
 // request asks the micro service of a running connector, and prints the answer.
-func (b broker) request(ctx context.Context, std streams, endpoint, what string, q any) error {
-	nc, _, _, err := b.connect(ctx)
+func (k maybeKeyed) request(ctx context.Context, std streams, endpoint, what string, q any) error {
+	nc, _, _, err := k.connect(ctx)
 	if err != nil {
 		return err
 	}

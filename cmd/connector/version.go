@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -9,10 +10,12 @@ import (
 // version is set by the linker in releases.
 var version = "dev"
 
-type versionCmd struct{}
+type versionCmd struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
 
 // Run prints the version and what it was built from.
-func (versionCmd) Run(std streams) error {
+func (c versionCmd) Run(std streams) error {
 	revision := "unknown revision"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -20,6 +23,9 @@ func (versionCmd) Run(std streams) error {
 				revision = s.Value
 			}
 		}
+	}
+	if c.JSON {
+		return json.NewEncoder(std.out).Encode(map[string]string{"version": version, "revision": revision, "go": runtime.Version()})
 	}
 	_, err := fmt.Fprintf(std.out, "connector %s (%s, %s)\n", version, revision, runtime.Version())
 	return err
