@@ -78,6 +78,9 @@ func TestMembersEnrol(t *testing.T) {
 			}
 		})
 	}
+	if code, out, _ := w.run("{\"id\":\"a\"}\nno", w.keyed("members", "enrol", "--json")...); code != exitPartly || out != "{\"enrolled\":1,\"refused\":1}\n" {
+		t.Errorf("as JSON: code %d: %s", code, out)
+	}
 	code, out, _ := w.run("", w.keyed("members", "list")...)
 	for _, id := range []string{"a", "b", "c", "e"} {
 		if !strings.Contains(out, string(w.token(id))+"  "+id+" ") {

@@ -192,7 +192,14 @@ func (c membersEnrolCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(std.out, "Enrolled %d, refused %d.\n", enrolled, refused)
+	if c.JSON {
+		err = json.NewEncoder(std.out).Encode(map[string]int{"enrolled": enrolled, "refused": refused})
+	} else {
+		_, err = fmt.Fprintf(std.out, "Enrolled %d, refused %d.\n", enrolled, refused)
+	}
+	if err != nil {
+		return err
+	}
 	switch {
 	case refused > 0 && enrolled > 0:
 		return errPartly

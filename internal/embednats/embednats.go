@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -25,6 +26,11 @@ type Server struct{ ns *server.Server }
 
 // Start runs a server and returns when it takes connections.
 func Start(c Config) (*Server, error) {
+	// The server would only write to its log that it cannot store, and never be
+	// ready.
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
 	o := &server.Options{JetStream: true, StoreDir: c.Dir, NoSigs: true, NoLog: true, DontListen: c.Listen == ""}
 	if c.Listen != "" {
 		host, port, err := net.SplitHostPort(c.Listen)
