@@ -42,10 +42,10 @@ type maybeKeyed struct {
 	KeyFile string `help:"Key file of the deployment; not needed, but another deployment's is refused." type:"existingfile" placeholder:"FILE"`
 }
 
-func (k maybeKeyed) connect(ctx context.Context) (*nats.Conn, jetstream.JetStream, *events.Log, error) {
+func (k maybeKeyed) connect(ctx context.Context) (*nats.Conn, *events.Log, error) {
 	nc, js, log, err := k.broker.connect(ctx)
 	if err != nil || k.KeyFile == "" {
-		return nc, js, log, err
+		return nc, log, err
 	}
 	keys, err := members.LoadKeys(k.KeyFile)
 	if err == nil {
@@ -53,9 +53,9 @@ func (k maybeKeyed) connect(ctx context.Context) (*nats.Conn, jetstream.JetStrea
 	}
 	if err != nil {
 		nc.Close()
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	return nc, js, log, nil
+	return nc, log, nil
 }
 
 // opened is what keyed opens.

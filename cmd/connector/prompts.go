@@ -58,7 +58,7 @@ type promptsListCmd struct {
 
 // Run lists the open prompts.
 func (c promptsListCmd) Run(ctx context.Context, std streams) error {
-	nc, _, log, err := c.connect(ctx)
+	nc, log, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ type promptsShowCmd struct {
 
 // Run prints one open prompt as JSON.
 func (c promptsShowCmd) Run(ctx context.Context, std streams) error {
-	nc, _, log, err := c.connect(ctx)
+	nc, log, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (c promptsOpenCmd) Run(ctx context.Context, std streams) error {
 	if c.Rate <= 0 {
 		return errors.New("open prompts: --rate must be above 0")
 	}
-	nc, _, log, err := c.connect(ctx)
+	nc, log, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (r refusedRequest) Unwrap() error { return r.word }
 
 // request asks the micro service of a running connector, and prints the answer.
 func (k maybeKeyed) request(ctx context.Context, std streams, endpoint, what string, q any) error {
-	nc, _, _, err := k.connect(ctx)
+	nc, _, err := k.connect(ctx)
 	if err != nil {
 		return err
 	}
