@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ type cli struct {
 	Bridge   bridgeCmd   `cmd:"" help:"Post events to HTTPS endpoints, signed, for teams that have no NATS."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 
-	LogLevel string     `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
+	LogLevel string     `help:"Least level that is logged: debug, info, warn, error; default info, and warn for dev." default:"" enum:"debug,info,warn,error,"`
 	Config   configFlag `help:"JSON file with flags by name; flags and environment come first. To bridge: YAML file of endpoints." type:"existingfile" placeholder:"FILE"`
 }
 
@@ -94,7 +95,11 @@ func program(ctx context.Context, args []string, std streams) int {
 		fmt.Fprintf(std.err, "connector: %s\nTry: connector --help\n", err)
 		return exitUsage
 	}
-	level, err := zerolog.ParseLevel(c.LogLevel)
+	byDefault := "info"
+	if parsed.Command() == "dev" {
+		byDefault = "warn" // it prints what happens, and people read that
+	}
+	level, err := zerolog.ParseLevel(cmp.Or(c.LogLevel, byDefault))
 	if err != nil {
 		level = zerolog.InfoLevel // the enum of the flag leaves no other
 	}
