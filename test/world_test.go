@@ -203,8 +203,10 @@ type process struct {
 func (w *world) start(name string, more ...string) *process {
 	w.t.Helper()
 	p := &process{log: &journal{}, ended: make(chan struct{})}
-	p.Cmd = exec.Command(program(w.t), append([]string{"run", "--fast", "--nats", w.url, "--replicas", strconv.Itoa(w.replicas), "--bwell", w.simURL, "--key-file", w.keyFile,
-		"--http-listen", "", "--replica", name, "--client-key", "a2V5"}, more...)...)
+	p.Cmd = exec.Command(program(w.t), append([]string{
+		"run", "--fast", "--nats", w.url, "--replicas", strconv.Itoa(w.replicas), "--bwell", w.simURL, "--key-file", w.keyFile,
+		"--http-listen", "", "--replica", name, "--client-key", "a2V5",
+	}, more...)...)
 	p.Stdout = io.MultiWriter(w.journals, p.log)
 	p.Stderr = p.Stdout
 	if err := p.Start(); err != nil {

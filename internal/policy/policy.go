@@ -97,15 +97,15 @@ func (s Settings) together() error {
 		return fmt.Errorf("expiring.lead[%d]: %s stands there twice, and each lead is told once", i, Duration(s.Rules.Lead[i]))
 	}
 	for _, category := range slices.Sorted(maps.Keys(s.Policy.UnknownTypes)) {
-		if !slices.Contains(categories, category) {
+		if !slices.Contains(categories(), category) {
 			return fmt.Errorf("unknownTypes.%s: b.well has no such category; want BASIC, OAUTH, IDENTITY, UNKNOWN for one we do not know, or \"\" for none", category)
 		}
 	}
 	return nil
 }
 
-// categories are b.well's, and what stands for another and for none.
-var categories = []string{"BASIC", "OAUTH", "IDENTITY", events.Unknown, ""}
+// categories returns b.well's, and what stands for another and for none.
+func categories() []string { return []string{"BASIC", "OAUTH", "IDENTITY", events.Unknown, ""} }
 
 // doubled returns where something stands for the second time, -1 if nothing does.
 func doubled[T comparable](all []T) int {

@@ -476,7 +476,7 @@ func (o *oracle) lately(now time.Time, bit time.Duration) (n int) {
 // lostAccess reports whether a connection lost its access since we look.
 func (o *oracle) lostAccess() bool {
 	for _, c := range o.conns {
-		if c.kind.IAS() && c.status == events.AccessIsOver && !(c.firstSight && c.since.Equal(c.first)) && !c.removed {
+		if c.kind.IAS() && c.status == events.AccessIsOver && (!c.firstSight || !c.since.Equal(c.first)) && !c.removed {
 			return true
 		}
 	}
