@@ -67,6 +67,7 @@ type broker interface {
 type message struct {
 	subject string
 	seq     uint64
+	stored  time.Time // by the broker's clock, in UTC
 	header  nats.Header
 	data    []byte
 }
@@ -230,10 +231,11 @@ func (s server) message(ctx context.Context, which map[string]any) (*message, er
 	}
 	var answer struct {
 		Message *struct {
-			Subject string `json:"subject"`
-			Seq     uint64 `json:"seq"`
-			Header  []byte `json:"hdrs"`
-			Data    []byte `json:"data"`
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Time    time.Time `json:"time"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
 		} `json:"message"`
 		Error *jetstream.APIError `json:"error"`
 	}
@@ -247,7 +249,7 @@ func (s server) message(ctx context.Context, which map[string]any) (*message, er
 	case answer.Message == nil:
 		return nil, nil
 	}
-	m := &message{subject: answer.Message.Subject, seq: answer.Message.Seq, data: answer.Message.Data}
+	m := &message{subject: answer.Message.Subject, seq: answer.Message.Seq, stored: answer.Message.Time.UTC(), data: answer.Message.Data}
 	if len(answer.Message.Header) > 0 {
 		if m.header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
 			return nil, errors.New("the message's header is broken")

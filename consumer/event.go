@@ -106,8 +106,9 @@ type Event struct {
 	// Replay names the replay this is a copy from; empty for the event itself.
 	Replay string
 
-	Subject        string // the NATS subject it came on
-	StreamSequence uint64 // its place in the stream
+	Subject        string    // the NATS subject it came on
+	StreamSequence uint64    // its place in the stream
+	Stored         time.Time // when the stream stored it, by the broker's clock, in UTC
 
 	Data []byte // the body, JSON
 }
@@ -116,17 +117,18 @@ type Event struct {
 // keeps its effects and the marks in one database writes both in one
 // transaction: its effects then happen exactly once.
 func (e Event) Mark() Mark {
-	return Mark{Stream: e.StreamSequence, Sequence: e.Sequence, ID: e.ID}
+	return Mark{Stream: e.StreamSequence, Sequence: e.Sequence, ID: e.ID, Stored: e.Stored}
 }
 
 // decode reads the envelope of a message. Its errors wrap ErrMalformed and
 // quote no value but the type.
-func decode(subject string, seq uint64, h nats.Header, body []byte) (Event, error) {
+func decode(m message) (Event, error) {
+	h := m.header
 	e := Event{
 		ID: attribute(h, "ce-id"), Type: Type(attribute(h, "ce-type")), Source: attribute(h, "ce-source"),
 		CausationID: attribute(h, "ce-causationid"), CorrelationID: attribute(h, "ce-correlationid"),
 		TraceParent: attribute(h, "ce-traceparent"), Replay: attribute(h, "ce-replay"),
-		Subject: subject, StreamSequence: seq, Data: body,
+		Subject: m.subject, StreamSequence: m.seq, Stored: m.stored, Data: m.data,
 	}
 	malformed := func(format string, args ...any) (Event, error) {
 		return e, fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)

@@ -74,8 +74,9 @@ type Handlers struct {
 	Forgotten func(ctx context.Context, member string) error
 
 	// Gap hears of events that were lost to this consumer: the stream keeps
-	// only so many of a subject. The way back is [Client.Agenda] or
-	// [Client.State], which are whole. Heads themselves have no gaps.
+	// only so many of a subject, or it was restored from a backup. The way back
+	// is [Client.Agenda] or [Client.State], which are whole. Heads themselves
+	// have no gaps.
 	Gap func(context.Context, GapError) error
 
 	// Unknown gets whole events of types that this package does not know. Not
@@ -107,10 +108,18 @@ type GapError struct {
 	Subject  string
 	Member   string // token, for Client.Agenda and Client.State
 	From, To uint64 // the first and the last sequence that is missing
+
+	// Restored: the stream is not the one that was read before. From and To are
+	// sequences that were told, or would have been, and are given anew to other
+	// events: what you did for them may rest on nothing.
+	Restored bool
 }
 
 // Error says which events are missing.
 func (g GapError) Error() string {
+	if g.Restored {
+		return fmt.Sprintf("consumer: %s: the stream was restored: events %d to %d are others now", g.Subject, g.From, g.To)
+	}
 	return fmt.Sprintf("consumer: %s: events %d to %d are lost", g.Subject, g.From, g.To)
 }
 

@@ -11,11 +11,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A Mark is how far a consumer is with one subject.
+// A Mark is how far a consumer is with one subject. Keep all of it.
 type Mark struct {
 	Stream   uint64 `json:"stream"`   // stream sequence of the last message that is done
 	Sequence uint64 `json:"sequence"` // its sequence; 0 if none was ever done
 	ID       string `json:"id"`       // its id
+
+	// Stored is when the stream stored it, in UTC. A stream that is restored
+	// from a backup numbers what comes next as it numbered what was lost, and
+	// has its name and its time of creation: only this tells the two apart.
+	Stored time.Time `json:"stored,omitzero"`
 }
 
 // A Ledger remembers, per subject, the last event that is done. Events of a

@@ -27,6 +27,8 @@ type Memory struct {
 	done   map[string]map[uint64]bool // by durable
 	held   map[uint64]bool
 	seq    uint64
+	stores time.Duration // one more for each message: no two are stored at one time
+	life   string        // ends the ids of what was published since a restore
 	start  func(promptID, memberID string) (Started, error)
 	prefix string
 }
@@ -90,14 +92,13 @@ func (m *Memory) publish(t Type, member, part string, data any) Event {
 	n := strconv.FormatUint(m.last[subject], 10)
 	at := m.now.UTC().Format(time.RFC3339Nano)
 	h := nats.Header{
-		"ce-specversion": {"1.0"}, "ce-id": {subject + "-" + n}, "ce-source": {"urn:smartconnect:connector"}, "ce-type": {string(t)},
+		"ce-specversion": {"1.0"}, "ce-id": {subject + "-" + n + m.life}, "ce-source": {"urn:smartconnect:connector"}, "ce-type": {string(t)},
 		"ce-time": {at}, "ce-recordedtime": {at}, "ce-sequence": {n}, "ce-datacontenttype": {"application/json"},
 	}
 	if tokens != "" {
 		h["ce-subject"] = []string{tokens}
 	}
-	seq := m.store(subject, h, body)
-	e, err := decode(subject, seq, h, body)
+	e, err := decode(m.store(subject, h, body))
 	if err != nil {
 		panic(err) // a mistake in the test: such an event cannot be
 	}
@@ -111,10 +112,33 @@ func (m *Memory) PublishRaw(subject string, header nats.Header, data []byte) {
 	m.store(subject, header, data)
 }
 
-func (m *Memory) store(subject string, h nats.Header, data []byte) uint64 {
+func (m *Memory) store(subject string, h nats.Header, data []byte) message {
 	m.seq++
-	m.msgs = append(m.msgs, message{subject, m.seq, h, data})
-	return m.seq
+	m.stores++
+	stored := message{subject, m.seq, m.now.Add(m.stores).UTC(), h, data}
+	m.msgs = append(m.msgs, stored)
+	return stored
+}
+
+// Restore makes the stream what a backup has that was made right after e: what
+// came later is gone, and what comes next gets the numbers that it had.
+func (m *Memory) Restore(e Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.msgs = slices.DeleteFunc(m.msgs, func(x message) bool { return x.seq > e.StreamSequence })
+	m.seq, m.last, m.open, m.life = e.StreamSequence, map[string]uint64{}, map[string][]Prompt{}, m.life+"-again"
+	for _, msg := range m.msgs {
+		if n, err := strconv.ParseUint(attribute(msg.header, "ce-sequence"), 10, 64); err == nil {
+			m.last[msg.subject] = n
+		}
+		var a Agenda
+		if attribute(msg.header, "ce-type") == string(AgendaSnapshot) && json.Unmarshal(msg.data, &a) == nil {
+			m.open[attribute(msg.header, "ce-subject")] = a.Prompts
+		}
+	}
+	for _, done := range m.done {
+		maps.DeleteFunc(done, func(seq uint64, _ bool) bool { return seq > e.StreamSequence })
+	}
 }
 
 // Lose takes an event out of the stream, as if it had been too old.

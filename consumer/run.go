@@ -303,7 +303,7 @@ func (r *runner) deliver(ctx, work context.Context, l *lane, m jetstream.Msg) {
 	if err != nil {
 		return // not from JetStream; there is nobody to tell
 	}
-	in := message{m.Subject(), meta.Sequence.Stream, m.Headers(), m.Data()}
+	in := message{m.Subject(), meta.Sequence.Stream, meta.Timestamp.UTC(), m.Headers(), m.Data()}
 	if r.ordered {
 		if ctx.Err() != nil {
 			return // it waited for its worker and is not begun any more

@@ -25,13 +25,15 @@ import (
 	"github.com/smartconnect/connector/internal/topology"
 )
 
-// put stores the n-th prompt event of a connection.
-func put(t *testing.T, js jetstream.JetStream, part string, n int) uint64 {
+// put stores the n-th prompt event of a connection, under an id of its own if
+// one is given.
+func put(t *testing.T, js jetstream.JetStream, part string, n int, id ...string) uint64 {
 	t.Helper()
+	id = append(id, part+"-"+strconv.Itoa(n))
 	now := time.Now().UTC().Format(time.RFC3339Nano)
 	subject := "sc.v1.prompt.m" + part + "." + part
 	ack, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Data: []byte(body), Header: header(map[string]string{
-		"ce-id": part + "-" + strconv.Itoa(n), "ce-sequence": strconv.Itoa(n), "ce-subject": "m" + part + "." + part, "ce-time": now, "ce-recordedtime": now,
+		"ce-id": id[0], "ce-sequence": strconv.Itoa(n), "ce-subject": "m" + part + "." + part, "ce-time": now, "ce-recordedtime": now,
 	})})
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +87,25 @@ func (l log) want(t *testing.T, want ...string) {
 		case <-time.After(20 * time.Second):
 			t.Fatalf("never told %q", w)
 		}
+	}
+}
+
+// wantInAnyOrder is want for what several workers tell.
+func (l log) wantInAnyOrder(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	for range want {
+		select {
+		case line := <-l.lines:
+			got = append(got, line)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("told only %q of %q", got, want)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
 	}
 }
 
@@ -299,8 +320,11 @@ func openJournal(name string) (*journal, error) {
 	j := &journal{file: f, marks: map[string]consumer.Mark{}}
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		var m consumer.Mark
-		var subject, what string
-		if _, err := fmt.Sscan(lines.Text(), &what, &subject, &m.Stream, &m.Sequence, &m.ID); err == nil {
+		var subject, what, stored string
+		if _, err := fmt.Sscan(lines.Text(), &what, &subject, &m.Stream, &m.Sequence, &m.ID, &stored); err != nil {
+			continue
+		}
+		if m.Stored, err = time.Parse(time.RFC3339Nano, stored); err == nil {
 			j.marks[subject] = m
 		}
 	}
@@ -314,7 +338,7 @@ func (j *journal) write(what, subject string, m consumer.Mark) error {
 		return nil // the handler wrote it with its effect
 	}
 	j.marks[subject] = m
-	_, err := fmt.Fprintln(j.file, what, subject, m.Stream, m.Sequence, m.ID)
+	_, err := fmt.Fprintln(j.file, what, subject, m.Stream, m.Sequence, m.ID, m.Stored.Format(time.RFC3339Nano))
 	return err
 }
 
@@ -440,7 +464,7 @@ func TestKill(t *testing.T) {
 			slices.Sort(got)
 			slices.Sort(want)
 			if !slices.Equal(got, want) {
-				t.Errorf("%d effects of %d events: %q", len(got), len(want), got)
+				t.Errorf("%d effects of %d events", len(got), len(want))
 			}
 			content, err := os.ReadFile(file)
 			if err != nil {
@@ -466,7 +490,7 @@ func effects(t *testing.T, file string) []string {
 	}
 	var ids []string
 	for line := range strings.Lines(string(content)) {
-		if words := strings.Fields(line); len(words) == 5 && words[0] == "effect" {
+		if words := strings.Fields(line); len(words) == 6 && words[0] == "effect" {
 			ids = append(ids, words[4])
 		}
 	}

@@ -78,8 +78,23 @@ func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
 		return verdict{Failed, r.Delay(1), err}
 	}
 	if m.seq <= mark.Stream {
-		r.observe(Event{ID: attribute(m.header, "ce-id"), Type: Type(attribute(m.header, "ce-type"))}, m, Double, nil)
-		return verdict{outcome: Double}
+		same, err := r.sameStream(ctx, m, mark)
+		if err != nil {
+			return verdict{Waiting, r.Delay(1), err}
+		}
+		if same {
+			r.observe(glance(m), m, Double, nil)
+			return verdict{outcome: Double}
+		}
+		if e := glance(m); e.ID != "" && e.ID == mark.ID {
+			v, _ := r.done(ctx, l, m, Double, e, e.Mark())
+			return v
+		}
+		v, reset := r.restored(ctx, l, m, mark)
+		if v.later() || v.outcome == Poisoned {
+			return v
+		}
+		mark = reset
 	}
 	if t := l.trying[m.subject]; t != nil && t.seq > mark.Stream && t.seq < m.seq {
 		// If it does not come back in time, somebody else has it or it was
@@ -94,6 +109,59 @@ func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
 	}
 	v, _ := r.attempt(ctx, l, m, mark)
 	return v
+}
+
+// sameStream reports whether m, whose place is not after the mark's, stands in
+// the stream that the mark was made in. Then it is a double. A restored stream
+// gives the places of what was lost to other messages, which it stores later.
+func (r *runner) sameStream(ctx context.Context, m message, mark Mark) (bool, error) {
+	if !m.stored.After(mark.Stored) {
+		return true, nil
+	}
+	// The clocks of servers that led the stream in turn may differ, and a ledger
+	// may not have kept the time. The message of the mark itself knows.
+	at, err := r.broker.next(ctx, m.subject, mark.Stream)
+	switch {
+	case err != nil:
+		return false, err
+	case at == nil || at.seq != mark.Stream:
+		return false, nil
+	case mark.Stored.IsZero():
+		return mark.ID == "" || attribute(at.header, "ce-id") == mark.ID, nil
+	default:
+		return at.stored.Equal(mark.Stored), nil
+	}
+}
+
+// restored tells that m is of another stream than the mark, and returns the
+// mark to go on from: what of m's subject was stored by then is done.
+func (r *runner) restored(ctx context.Context, l *lane, m message, mark Mark) (verdict, Mark) {
+	kind, member := r.about(m.subject)
+	if r.Handlers.Gap != nil && mark.Sequence > 0 && kind != "member" && kind != "agenda" {
+		e := glance(m)
+		g := GapError{Subject: m.subject, Member: member, From: mark.Sequence, To: mark.Sequence, Restored: true}
+		if n := e.Sequence; n > 0 {
+			g.From, g.To = min(n, g.From), max(n-1, g.To)
+		}
+		if err := r.call(ctx, func(ctx context.Context) error { return r.Handlers.Gap(ctx, g) }); err != nil {
+			return r.failed(ctx, l, m, e, mark, err)
+		}
+	}
+	reset := Mark{Stored: mark.Stored}
+	if err := r.Ledger.Done(ctx, m.subject, reset); err != nil {
+		return verdict{Failed, r.Delay(1), err}, mark
+	}
+	return verdict{}, reset
+}
+
+// glance returns the event that a message claims to be, for where nobody acts
+// on it.
+func glance(m message) Event {
+	e := Event{ID: attribute(m.header, "ce-id"), Type: Type(attribute(m.header, "ce-type")), Subject: m.subject, StreamSequence: m.seq, Stored: m.stored}
+	if n, err := strconv.ParseUint(attribute(m.header, "ce-sequence"), 10, 64); err == nil {
+		e.Sequence = n
+	}
+	return e
 }
 
 // catchUp handles what stands in the stream between the mark and m. There is
@@ -119,6 +187,10 @@ func (r *runner) catchUp(ctx context.Context, l *lane, m message, mark Mark) (Ma
 		if next == nil || next.seq >= m.seq {
 			return mark, nil
 		}
+		if mark.Stream == 0 && !next.stored.After(mark.Stored) {
+			from = next.seq // done before the stream was restored
+			continue
+		}
 		v, done := r.attempt(ctx, l, *next, mark)
 		if v.later() {
 			return mark, errors.New("consumer: an earlier event has to be tried again")
@@ -143,7 +215,7 @@ func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (ve
 		}
 		return r.done(ctx, l, m, Gone, Event{}, r.after(m, Event{}, mark))
 	}
-	e, err := decode(m.subject, m.seq, m.header, m.data)
+	e, err := decode(m)
 	if err != nil {
 		return r.poison(ctx, l, m, e, r.past(m, mark), err)
 	}
@@ -159,7 +231,7 @@ func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (ve
 				}
 			}
 			// What follows may fail: the gap was told all the same.
-			mark = Mark{Stream: mark.Stream, Sequence: e.Sequence - 1}
+			mark = Mark{Stream: mark.Stream, Sequence: e.Sequence - 1, Stored: mark.Stored}
 			if err := r.Ledger.Done(ctx, m.subject, mark); err != nil {
 				return verdict{Failed, r.Delay(1), err}, mark
 			}
@@ -181,7 +253,7 @@ func (r *runner) after(m message, e Event, mark Mark) Mark {
 	case e.Replay != "":
 		return mark
 	case e.ID == "":
-		return Mark{Stream: m.seq}
+		return Mark{Stream: m.seq, Stored: m.stored}
 	default:
 		return e.Mark()
 	}
@@ -191,9 +263,9 @@ func (r *runner) after(m message, e Event, mark Mark) Mark {
 // if it is the one that was expected.
 func (r *runner) past(m message, mark Mark) Mark {
 	if n, err := strconv.ParseUint(attribute(m.header, "ce-sequence"), 10, 64); err == nil && n == mark.Sequence+1 {
-		return Mark{Stream: m.seq, Sequence: n}
+		return Mark{Stream: m.seq, Sequence: n, Stored: m.stored}
 	}
-	return Mark{Stream: m.seq, Sequence: mark.Sequence, ID: mark.ID}
+	return Mark{Stream: m.seq, Sequence: mark.Sequence, ID: mark.ID, Stored: m.stored}
 }
 
 // gap returns the events that are missing between mark and e. The first event

@@ -44,7 +44,11 @@ func (h *told) subscription(fail func(e consumer.Event) error) consumer.Subscrip
 				return nil
 			},
 			Gap: func(_ context.Context, g consumer.GapError) error {
-				h.add("gap %d-%d of %s", g.From, g.To, g.Member)
+				what := "gap"
+				if g.Restored {
+					what = "restored"
+				}
+				h.add("%s %d-%d of %s", what, g.From, g.To, g.Member)
 				return nil
 			},
 			Poison: func(_ context.Context, p consumer.Poison) error {
@@ -161,6 +165,94 @@ func TestDoublesAndGaps(t *testing.T) {
 	stream.Lose(lost)
 	deliver()
 	h.want(t, "opened a.1 #1", "gap 2-2 of m", "reminded a.1 #3")
+}
+
+// forgetful is a ledger that does not keep when an event was stored, such as a
+// table that was made before marks had it.
+type forgetful struct{ *consumer.MemoryLedger }
+
+func (l forgetful) Done(ctx context.Context, subject string, m consumer.Mark) error {
+	m.Stored = time.Time{}
+	return l.MemoryLedger.Done(ctx, subject, m)
+}
+
+// A stream that is restored from a backup gives the places and the sequences of
+// what was lost to other events. They are news, and what was done before the
+// backup is not.
+func TestARestoredStreamIsAnotherStream(t *testing.T) {
+	for name, ledger := range map[string]consumer.Ledger{
+		"":           consumer.NewMemoryLedger(),
+		"no time":    forgetful{consumer.NewMemoryLedger()},
+		"everything": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+			again := ledger == nil // a new durable reads all that there is once more
+			if again {
+				ledger = consumer.NewMemoryLedger()
+			}
+			deliver := func(durable string) {
+				t.Helper()
+				s := h.subscription(nil)
+				s.Ledger, s.Durable = ledger, durable
+				if err := stream.Deliver(t.Context(), s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+			backup := stream.Publish(consumer.PromptOpened, "m", "b", ask("b.1"))
+			lost := stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1"))
+			stream.Publish(consumer.PromptResolved, "m", "a", resolved("a.1"))
+			stream.Publish(consumer.PromptOpened, "m", "c", ask("c.1"))
+			deliver("d")
+			h.want(t, "opened a.1 #1", "opened b.1 #1", "reminded a.1 #2", "resolved a.1 #3", "opened c.1 #1")
+
+			stream.Restore(backup)
+			anew := stream.Publish(consumer.PromptResolved, "m", "a", resolved("a.1"))
+			stream.Publish(consumer.PromptOpened, "m", "a", ask("a.2"))
+			stream.Publish(consumer.PromptReminded, "m", "b", ask("b.1"))
+			if anew.Sequence != lost.Sequence || anew.StreamSequence > lost.StreamSequence {
+				t.Fatalf("the test restores nothing: %+v after %+v", anew, lost)
+			}
+			durable := "d"
+			if again {
+				durable = "anew"
+			}
+			deliver(durable)
+			h.want(t, "restored 2-3 of m", "resolved a.1 #2", "opened a.2 #3", "reminded b.1 #2")
+			for _, e := range []consumer.Event{backup, anew} {
+				stream.Again(e)
+			}
+			deliver(durable)
+			h.want(t)
+		})
+	}
+}
+
+// What was told of a stream that is no more is told again if the telling fails.
+func TestARestoredStreamIsToldUntilItIsHeard(t *testing.T) {
+	stream, h, deaf := consumer.NewMemory(time.Unix(1e9, 0)), &told{}, true
+	s := h.subscription(nil)
+	s.Ledger = consumer.NewMemoryLedger()
+	backup := stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	stream.Publish(consumer.PromptResolved, "m", "a", resolved("a.1"))
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	stream.Restore(backup)
+	stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1"))
+	gap := s.Handlers.Gap
+	s.Handlers.Gap = func(ctx context.Context, g consumer.GapError) error {
+		if deaf {
+			deaf = false
+			return errors.New("nobody listens")
+		}
+		return gap(ctx, g)
+	}
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, "opened a.1 #1", "resolved a.1 #2", "restored 2-2 of m", "reminded a.1 #2")
 }
 
 // A process that died with events in hand gets newer ones before them.
