@@ -254,8 +254,11 @@ func (m *Memory) pending(r *runner, done map[uint64]bool) []message {
 	return left
 }
 
-// matches reports whether a subject fits a filter with * in it.
+// matches reports whether a subject fits a filter with * or a last > in it.
 func matches(filter, subject string) bool {
+	if above, ok := strings.CutSuffix(filter, ">"); ok && !strings.Contains(above, "*") {
+		return strings.HasPrefix(subject, above)
+	}
 	return slices.EqualFunc(strings.Split(filter, "."), strings.Split(subject, "."), func(f, s string) bool { return f == "*" || f == s })
 }
 

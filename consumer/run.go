@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -239,6 +240,54 @@ func (c *Client) openDurable(ctx context.Context, r *runner) (jetstream.Messages
 	return messages, release, nil
 }
 
+// errRestored ends a run that remembers nothing: the next begins anew.
+var errRestored = errors.New("the stream was restored: what it holds now was not all read")
+
+// idle is how long a run that remembers nothing waits before it asks whether
+// the stream is still the same.
+const idle = time.Minute
+
+// A position is how far an ordered run has read.
+type position struct {
+	consumer string // the client library makes another when it lost the thread
+	seq      uint64
+	stored   time.Time
+}
+
+// read waits for the next message of an ordered run. The client library goes on
+// behind the last place it has seen, whatever happened to the stream meanwhile;
+// if it was restored, what comes up to that place would be passed over.
+func (r *runner) read(ctx context.Context, messages jetstream.MessagesContext, at *position) (jetstream.Msg, error) {
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(idle))
+		if errors.Is(err, nats.ErrTimeout) {
+			last, err := r.broker.last(ctx, r.prefix+".>")
+			if err == nil && last != nil && at.seq > 0 && last.seq <= at.seq && last.stored.After(at.stored) {
+				return nil, errRestored
+			}
+			continue // if it does not answer, there is another time
+		}
+		if err != nil {
+			return nil, err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return nil, err
+		}
+		if at.seq > 0 && meta.Consumer != at.consumer {
+			was, err := r.broker.next(ctx, r.prefix+".>", at.seq)
+			if err != nil {
+				return nil, err
+			}
+			if was != nil && was.seq == at.seq && !was.stored.Equal(at.stored) {
+				return nil, errRestored
+			}
+		}
+		*at = position{meta.Consumer, meta.Sequence.Stream, meta.Timestamp.UTC()}
+		return m, nil
+	}
+}
+
 // run hands each message to the worker of its member.
 func (r *runner) run(ctx context.Context, messages jetstream.MessagesContext, release func()) error {
 	work := context.WithoutCancel(ctx) // a stop must not abort the message in hand
@@ -261,9 +310,14 @@ func (r *runner) run(ctx context.Context, messages jetstream.MessagesContext, re
 	defer stop()
 	var err error
 	served := false
+	next := func() (jetstream.Msg, error) { return messages.Next() }
+	if r.ordered {
+		at := &position{}
+		next = func() (jetstream.Msg, error) { return r.read(ctx, messages, at) }
+	}
 	for {
 		var m jetstream.Msg
-		if m, err = messages.Next(); err != nil {
+		if m, err = next(); err != nil {
 			break
 		}
 		served = true
