@@ -70,6 +70,16 @@ type message struct {
 	stored  time.Time // by the broker's clock, in UTC
 	header  nats.Header
 	data    []byte
+
+	standing *standing // of the durable that brought it; nil if none did
+}
+
+// replay names the replay that the message comes from; empty for news.
+func (m message) replay() string {
+	if m.standing != nil && m.standing.moved.covers(m) {
+		return m.standing.moved.name
+	}
+	return attribute(m.header, "ce-replay")
 }
 
 // New returns a client. It starts nothing.

@@ -103,7 +103,8 @@ type Event struct {
 	CorrelationID string // the episode
 	TraceParent   string // W3C trace context, if it was traced
 
-	// Replay names the replay this is a copy from; empty for the event itself.
+	// Replay names the replay that has this read again, as a copy or by a
+	// durable that was set back; empty for news.
 	Replay string
 
 	Subject        string    // the NATS subject it came on
@@ -127,7 +128,7 @@ func decode(m message) (Event, error) {
 	e := Event{
 		ID: attribute(h, "ce-id"), Type: Type(attribute(h, "ce-type")), Source: attribute(h, "ce-source"),
 		CausationID: attribute(h, "ce-causationid"), CorrelationID: attribute(h, "ce-correlationid"),
-		TraceParent: attribute(h, "ce-traceparent"), Replay: attribute(h, "ce-replay"),
+		TraceParent: attribute(h, "ce-traceparent"), Replay: m.replay(),
 		Subject: m.subject, StreamSequence: m.seq, Stored: m.stored, Data: m.data,
 	}
 	malformed := func(format string, args ...any) (Event, error) {

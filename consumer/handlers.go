@@ -63,9 +63,10 @@ type Handlers struct {
 	MemberSnapshot          func(context.Context, Event, Member) error
 	AgendaSnapshot          func(context.Context, Event, Agenda) error
 
-	// Replayed gets what is no news: copies made by a replay, and requests to
-	// the member that came late (see [Subscription].MaxAge). Nothing here may
-	// push without asking [Client.Current]. Not set: they are acknowledged.
+	// Replayed gets what is no news: copies made by a replay, what a durable that
+	// was set back reads again, and requests to the member that came late (see
+	// [Subscription].MaxAge). Nothing here may push without asking
+	// [Client.Current]. Not set: they are acknowledged.
 	Replayed func(context.Context, Event) error
 
 	// Forgotten says that the member of this token was forgotten: delete what

@@ -115,7 +115,7 @@ func (m *Memory) PublishRaw(subject string, header nats.Header, data []byte) {
 func (m *Memory) store(subject string, h nats.Header, data []byte) message {
 	m.seq++
 	m.stores++
-	stored := message{subject, m.seq, m.now.Add(m.stores).UTC(), h, data}
+	stored := message{subject: subject, seq: m.seq, stored: m.now.Add(m.stores).UTC(), header: h, data: data}
 	m.msgs = append(m.msgs, stored)
 	return stored
 }

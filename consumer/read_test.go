@@ -32,6 +32,9 @@ type read struct {
 }
 
 func (m read) Metadata() (*jetstream.MsgMetadata, error) { return m.meta, nil }
+func (m read) Subject() string                           { return "sc.v1.task.m" }
+func (m read) Headers() nats.Header                      { return nil }
+func (m read) Data() []byte                              { return nil }
 
 // An ordered run that hears nothing asks whether it listens at the right place:
 // a restored stream may have anything before it.
@@ -54,13 +57,11 @@ func TestAnIdleRunLooksAtTheStream(t *testing.T) {
 			if c.last != nil {
 				m.msgs = []message{{subject: "sc.v1.task.m", seq: c.last.Sequence.Stream, stored: c.last.Timestamp}}
 			}
-			r := &runner{broker: memory{m}, prefix: "sc.v1"}
-			messages, place := &reading{at(7, 100), nil, nil}, &position{}
-			_, err := r.read(t.Context(), messages, place)
-			if err != nil {
+			in := &reader{runner: &runner{broker: memory{m}, prefix: "sc.v1"}, messages: &reading{at(7, 100), nil, nil}}
+			if _, err := in.next(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if _, err = r.read(t.Context(), messages, place); !errors.Is(err, c.want) {
+			if _, err := in.next(t.Context()); !errors.Is(err, c.want) {
 				t.Errorf("it says %v, want %v", err, c.want)
 			}
 		})

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -144,20 +143,21 @@ func (c *Client) Run(ctx context.Context, s Subscription) error {
 	if err != nil {
 		return err
 	}
-	var messages jetstream.MessagesContext
-	release := func() {}
+	open := c.openDurable
 	if r.ordered {
-		messages, err = c.openOrdered(ctx, r)
-	} else {
-		messages, release, err = c.openDurable(ctx, r)
+		open = c.openOrdered
+	}
+	in, err := open(ctx, r)
+	if ctx.Err() != nil && in == nil {
+		return nil // it was stopped before it began
 	}
 	if err != nil {
 		return err
 	}
-	return r.run(ctx, messages, release)
+	return r.run(ctx, in)
 }
 
-func (c *Client) openOrdered(ctx context.Context, r *runner) (jetstream.MessagesContext, error) {
+func (c *Client) openOrdered(ctx context.Context, r *runner) (*reader, error) {
 	config := jetstream.OrderedConsumerConfig{FilterSubjects: r.filters}
 	config.DeliverPolicy, config.OptStartTime = r.start()
 	consumer, err := c.js.OrderedConsumer(ctx, c.Stream, config)
@@ -168,7 +168,7 @@ func (c *Client) openOrdered(ctx context.Context, r *runner) (jetstream.Messages
 	if err != nil {
 		return nil, fmt.Errorf("consumer: read %s: %w", c.Stream, err)
 	}
-	return messages, nil
+	return &reader{runner: r, messages: messages}, nil
 }
 
 func (r *runner) start() (jetstream.DeliverPolicy, *time.Time) {
@@ -186,9 +186,9 @@ func (r *runner) start() (jetstream.DeliverPolicy, *time.Time) {
 
 // openDurable finds the durable, or makes it. What operators set on it stays,
 // but its subjects follow the handlers.
-func (c *Client) openDurable(ctx context.Context, r *runner) (jetstream.MessagesContext, func(), error) {
-	fail := func(err error) (jetstream.MessagesContext, func(), error) {
-		return nil, nil, fmt.Errorf("consumer: durable %s on %s: %w", r.Durable, c.Stream, err)
+func (c *Client) openDurable(ctx context.Context, r *runner) (*reader, error) {
+	fail := func(err error) (*reader, error) {
+		return nil, fmt.Errorf("consumer: durable %s on %s: %w", r.Durable, c.Stream, err)
 	}
 	consumer, err := c.js.Consumer(ctx, c.Stream, r.Durable)
 	switch {
@@ -216,14 +216,14 @@ func (c *Client) openDurable(ctx context.Context, r *runner) (jetstream.Messages
 	}
 	info := consumer.CachedInfo()
 	r.AckWait = cmp.Or(info.Config.AckWait, r.AckWait)
-	if info.NumAckPending > 0 {
-		r.floor = &info.AckFloor.Stream
+	in := &reader{runner: r, durable: consumer}
+	if in.standing, err = standingOf(info, 0); err != nil {
+		return fail(err)
 	}
 	options := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(max(64, 4*r.Workers)), jetstream.WithMessagesErrOnMissingHeartbeat(false)}
-	release := func() {}
 	if groups := info.Config.PriorityGroups; len(groups) > 0 {
 		options = append(options, jetstream.PullPriorityGroup(groups[0]))
-		release = func() {
+		in.release = func() {
 			// Only a courtesy to whoever stands by: without it he takes over
 			// after the time that the durable says.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -233,108 +233,54 @@ func (c *Client) openDurable(ctx context.Context, r *runner) (jetstream.Messages
 			}
 		}
 	}
-	messages, err := consumer.Messages(options...)
-	if err != nil {
+	if in.messages, err = consumer.Messages(options...); err != nil {
 		return fail(err)
 	}
-	return messages, release, nil
-}
-
-// errRestored ends a run that remembers nothing: the next begins anew.
-var errRestored = errors.New("the stream was restored: what it holds now was not all read")
-
-// idle is how long a run that remembers nothing waits before it asks whether
-// the stream is still the same.
-const idle = time.Minute
-
-// A position is how far an ordered run has read.
-type position struct {
-	consumer string // the client library makes another when it lost the thread
-	seq      uint64
-	stored   time.Time
-}
-
-// read waits for the next message of an ordered run. The client library goes on
-// behind the last place it has seen, whatever happened to the stream meanwhile;
-// if it was restored, what comes up to that place would be passed over.
-func (r *runner) read(ctx context.Context, messages jetstream.MessagesContext, at *position) (jetstream.Msg, error) {
-	for {
-		m, err := messages.Next(jetstream.NextMaxWait(idle))
-		if errors.Is(err, nats.ErrTimeout) {
-			last, err := r.broker.last(ctx, r.prefix+".>")
-			if err == nil && last != nil && at.seq > 0 && last.seq <= at.seq && last.stored.After(at.stored) {
-				return nil, errRestored
-			}
-			continue // if it does not answer, there is another time
-		}
-		if err != nil {
-			return nil, err
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return nil, err
-		}
-		if at.seq > 0 && meta.Consumer != at.consumer {
-			was, err := r.broker.next(ctx, r.prefix+".>", at.seq)
-			if err != nil {
-				return nil, err
-			}
-			if was != nil && was.seq == at.seq && !was.stored.Equal(at.stored) {
-				return nil, errRestored
-			}
-		}
-		*at = position{meta.Consumer, meta.Sequence.Stream, meta.Timestamp.UTC()}
-		return m, nil
-	}
+	return in, nil
 }
 
 // run hands each message to the worker of its member.
-func (r *runner) run(ctx context.Context, messages jetstream.MessagesContext, release func()) error {
+func (r *runner) run(ctx context.Context, in *reader) error {
 	work := context.WithoutCancel(ctx) // a stop must not abort the message in hand
 	var workers sync.WaitGroup
-	lanes := make([]chan jetstream.Msg, r.Workers)
+	lanes := make([]chan delivery, r.Workers)
 	queued := 0 // what waits for its worker is silent to the broker
 	if r.ordered {
 		queued = 64 // but here it expects to hear nothing
 	}
 	for i := range lanes {
-		lanes[i] = make(chan jetstream.Msg, queued)
+		lanes[i] = make(chan delivery, queued)
 		workers.Go(func() {
 			l := &lane{trying: map[string]*trial{}}
-			for m := range lanes[i] {
-				r.deliver(ctx, work, l, m)
+			for d := range lanes[i] {
+				r.deliver(ctx, work, l, d)
 			}
 		})
 	}
-	stop := context.AfterFunc(ctx, messages.Stop)
+	stop := context.AfterFunc(ctx, in.messages.Stop)
 	defer stop()
 	var err error
 	served := false
-	next := func() (jetstream.Msg, error) { return messages.Next() }
-	if r.ordered {
-		at := &position{}
-		next = func() (jetstream.Msg, error) { return r.read(ctx, messages, at) }
-	}
 	for {
-		var m jetstream.Msg
-		if m, err = next(); err != nil {
+		var d delivery
+		if d, err = in.next(ctx); err != nil {
 			break
 		}
 		served = true
 		select {
-		case lanes[r.lane(m.Subject())] <- m:
+		case lanes[r.lane(d.subject)] <- d:
 			continue
 		case <-ctx.Done():
 		}
 		break
 	}
-	messages.Stop()
+	in.messages.Stop()
 	for _, l := range lanes {
 		close(l)
 	}
 	workers.Wait()
-	if served {
-		release()
+	if served && in.release != nil {
+		in.release()
 	}
 	if ctx.Err() != nil {
 		return nil
@@ -352,12 +298,8 @@ func (r *runner) lane(subject string) int {
 
 // deliver settles one delivery and tells the broker. ctx ends waiting, work
 // does not end.
-func (r *runner) deliver(ctx, work context.Context, l *lane, m jetstream.Msg) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return // not from JetStream; there is nobody to tell
-	}
-	in := message{m.Subject(), meta.Sequence.Stream, meta.Timestamp.UTC(), m.Headers(), m.Data()}
+func (r *runner) deliver(ctx, work context.Context, l *lane, d delivery) {
+	m, in := d.from, d.message
 	if r.ordered {
 		if ctx.Err() != nil {
 			return // it waited for its worker and is not begun any more

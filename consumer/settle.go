@@ -45,11 +45,6 @@ type runner struct {
 
 	filters []string // the subjects that are read, sorted
 
-	// floor is the stream sequence up to which everything was acknowledged when
-	// the subscription started; after it there may be messages that an earlier
-	// process had in hand. Nil if there are none.
-	floor *uint64
-
 	// ordered: messages come once and in order, and there is nobody to tell.
 	ordered bool
 }
@@ -69,7 +64,10 @@ type trial struct {
 // settle does what is to be done about one delivery. It is the only place that
 // decides so.
 func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
-	if attribute(m.header, "ce-replay") != "" {
+	if m.replay() != "" {
+		if v, waits := r.waits(l, m, Mark{}); waits {
+			return v
+		}
 		v, _ := r.attempt(ctx, l, m, Mark{})
 		return v
 	}
@@ -96,12 +94,8 @@ func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
 		}
 		mark = reset
 	}
-	if t := l.trying[m.subject]; t != nil && t.seq > mark.Stream && t.seq < m.seq {
-		// If it does not come back in time, somebody else has it or it was
-		// deleted: then the stream knows.
-		if now := r.now(); now.Before(t.at.Add(r.AckWait)) {
-			return verdict{Waiting, max(t.at.Sub(now), 0) + 20*time.Millisecond, nil}
-		}
+	if v, waits := r.waits(l, m, mark); waits {
+		return v
 	}
 	mark, err = r.catchUp(ctx, l, m, mark)
 	if err != nil {
@@ -109,6 +103,18 @@ func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
 	}
 	v, _ := r.attempt(ctx, l, m, mark)
 	return v
+}
+
+// waits reports whether an earlier event of m's subject has to be tried again
+// first. If that does not come back in time, somebody else has it or it was
+// deleted: then the stream knows.
+func (r *runner) waits(l *lane, m message, mark Mark) (verdict, bool) {
+	t := l.trying[m.subject]
+	if t == nil || t.seq <= mark.Stream || t.seq >= m.seq {
+		return verdict{}, false
+	}
+	now := r.now()
+	return verdict{Waiting, max(t.at.Sub(now), 0) + 20*time.Millisecond, nil}, now.Before(t.at.Add(r.AckWait))
 }
 
 // sameStream reports whether m, whose place is not after the mark's, stands in
@@ -174,10 +180,10 @@ func (r *runner) catchUp(ctx context.Context, l *lane, m message, mark Mark) (Ma
 	}
 	from := mark.Stream
 	if mark == (Mark{}) {
-		if r.floor == nil {
+		if m.standing == nil || m.standing.floor == nil {
 			return mark, nil
 		}
-		from = *r.floor
+		from = *m.standing.floor
 	}
 	for {
 		next, err := r.broker.next(ctx, m.subject, from+1)
@@ -187,8 +193,9 @@ func (r *runner) catchUp(ctx context.Context, l *lane, m message, mark Mark) (Ma
 		if next == nil || next.seq >= m.seq {
 			return mark, nil
 		}
-		if mark.Stream == 0 && !next.stored.After(mark.Stored) {
-			from = next.seq // done before the stream was restored
+		next.standing = m.standing
+		if next.replay() != "" || mark.Stream == 0 && !next.stored.After(mark.Stored) {
+			from = next.seq // comes by itself, or was done before the stream was restored
 			continue
 		}
 		v, done := r.attempt(ctx, l, *next, mark)
@@ -204,6 +211,9 @@ func (r *runner) catchUp(ctx context.Context, l *lane, m message, mark Mark) (Ma
 func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (verdict, Mark) {
 	kind, member := r.about(m.subject)
 	if (kind == "member" || kind == "agenda") && len(m.data) == 0 {
+		if m.replay() != "" && !r.Projection {
+			return r.done(ctx, l, m, Replayed, Event{}, mark) // the member may have been enrolled again since
+		}
 		err := r.call(ctx, func(ctx context.Context) error {
 			if r.Handlers.Forgotten == nil {
 				return nil
@@ -250,7 +260,7 @@ func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (ve
 // after returns the mark after e; a tombstone is no event and ends the count.
 func (r *runner) after(m message, e Event, mark Mark) Mark {
 	switch {
-	case e.Replay != "":
+	case m.replay() != "":
 		return mark
 	case e.ID == "":
 		return Mark{Stream: m.seq, Stored: m.stored}
@@ -262,6 +272,9 @@ func (r *runner) after(m message, e Event, mark Mark) Mark {
 // past returns the mark after a message that is no event. Its sequence counts
 // if it is the one that was expected.
 func (r *runner) past(m message, mark Mark) Mark {
+	if m.replay() != "" {
+		return mark
+	}
 	if n, err := strconv.ParseUint(attribute(m.header, "ce-sequence"), 10, 64); err == nil && n == mark.Sequence+1 {
 		return Mark{Stream: m.seq, Sequence: n, Stored: m.stored}
 	}
@@ -326,7 +339,7 @@ func (r *runner) late(e Event) bool {
 
 // done enters the mark.
 func (r *runner) done(ctx context.Context, l *lane, m message, o Outcome, e Event, mark Mark) (verdict, Mark) {
-	if e.Replay == "" {
+	if m.replay() == "" {
 		if err := r.Ledger.Done(ctx, m.subject, mark); err != nil {
 			return verdict{Failed, r.Delay(1), err}, mark
 		}

@@ -35,7 +35,7 @@ type eventsReplayCmd struct {
 	ToConsumer string `help:"Make a durable of this name that reads from there on." xor:"to" placeholder:"NAME"`
 	Move       bool   `help:"With --to-consumer: a durable that is there is moved, and forgets what it acknowledged."`
 
-	Name   string `help:"What the copies are marked with; default the time." placeholder:"NAME"`
+	Name   string `help:"What the copies, or the durable, are marked with; default the time." placeholder:"NAME"`
 	Rate   string `help:"Copies per second, as 500/s; default as fast as it goes." placeholder:"N/s"`
 	DryRun bool   `help:"Only count."`
 	Resume string `help:"Note in this file how far it came, and go on from there if the file is there." type:"path" placeholder:"FILE"`
@@ -73,9 +73,10 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if c.ToConsumer != "" && !c.DryRun {
-		pending, err := replay.Position(ctx, js, log.Subjects(), p.Query, c.ToConsumer, c.Move)
+		pending, err := replay.Position(ctx, js, log.Subjects(), p.Query, c.ToConsumer, p.Name, c.Move)
 		if err == nil {
-			fmt.Fprintf(std.out, "Durable %s on %s has %d events to read, then what comes.\n", c.ToConsumer, events.Stream, pending)
+			fmt.Fprintf(std.out, "Durable %s on %s has %d events to read, then what comes. What it read before, or found there, is marked as %s.\n",
+				c.ToConsumer, events.Stream, pending, p.Name)
 		}
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -264,10 +266,24 @@ func (r Replay) copyOne(ctx context.Context, m jetstream.Msg, seq uint64, keep b
 	return ack, nil
 }
 
-// Position makes a durable of the stream that reads from where q begins. One
-// that is there is only moved if move says so: it is made anew with the same
-// settings, and what it had acknowledged is forgotten.
-func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q Query, name string, move bool) (pending uint64, err error) {
+// What Position leaves in the metadata of a durable. What stands at or before
+// until, and was stored no later than stored, is read again and no news: package
+// consumer, and whoever else pushes, goes by it.
+const (
+	metaName   = "smartconnect.replay"
+	metaUntil  = "smartconnect.replay.until"
+	metaStored = "smartconnect.replay.stored"
+)
+
+// Position makes a durable of the stream that reads from where q begins, and
+// marks it as a replay called mark: what stands in the stream by now is no news
+// to it.
+//
+// One that is there is only moved if move says so. It keeps its settings, and
+// only what it had acknowledged is no news. Where the broker can, it is set
+// back as it is; else it is made anew, and then begins elsewhere than the client
+// that made it said.
+func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q Query, name, mark string, move bool) (pending uint64, err error) {
 	if err := q.Check(); err != nil {
 		return 0, fmt.Errorf("replay: %w", err)
 	}
@@ -279,32 +295,107 @@ func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q 
 	}) {
 		return 0, fmt.Errorf("replay: %s is the connector's own: it is never moved", name)
 	}
-	config := jetstream.ConsumerConfig{
-		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, FilterSubjects: q.Filters(s),
+	stream, err := js.Stream(ctx, events.Stream)
+	if err != nil {
+		return 0, fmt.Errorf("replay: read the stream: %w", err)
 	}
-	have, err := js.Consumer(ctx, events.Stream, name)
+	state := stream.CachedInfo().State
+	have, err := stream.Consumer(ctx, name)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		config := jetstream.ConsumerConfig{
+			Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, FilterSubjects: q.Filters(s),
+		}
+		noNews(&config, mark, state.LastSeq, state)
+		return begin(ctx, stream, config, q)
 	case err != nil:
 		return 0, fmt.Errorf("replay: durable %s: %w", name, err)
 	case !move:
 		return 0, fmt.Errorf("replay: durable %s is there: to move it back is to forget what it acknowledged; say so with --move", name)
 	case len(q.Types) > 0 || q.Member != "":
 		return 0, fmt.Errorf("replay: durable %s is there and keeps its subjects: types and members cannot be chosen", name)
-	default:
-		config = have.CachedInfo().Config
-		config.OptStartSeq, config.OptStartTime = 0, nil
-		if err := js.DeleteConsumer(ctx, events.Stream, name); err != nil {
-			return 0, fmt.Errorf("replay: durable %s: %w", name, err)
-		}
 	}
+	info := have.CachedInfo()
+	config := info.Config
+	noNews(&config, mark, info.AckFloor.Stream, state)
+	if pending, done, err := setBack(ctx, js, stream, config, q); done || err != nil {
+		return pending, err
+	}
+	config.OptStartSeq, config.OptStartTime = 0, nil
+	if err := stream.DeleteConsumer(ctx, name); err != nil {
+		return 0, fmt.Errorf("replay: durable %s: %w", name, err)
+	}
+	return begin(ctx, stream, config, q)
+}
+
+// noNews notes in config that what was read up to a stream sequence is no news.
+// An earlier note stays in force, unless the stream was restored since.
+func noNews(config *jetstream.ConsumerConfig, mark string, until uint64, state jetstream.StreamState) {
+	metadata := map[string]string{}
+	maps.Copy(metadata, config.Metadata)
+	if before, err := strconv.ParseUint(metadata[metaUntil], 10, 64); err == nil && before <= state.LastSeq {
+		until = max(until, before)
+	}
+	metadata[metaName], metadata[metaUntil] = mark, strconv.FormatUint(until, 10)
+	metadata[metaStored] = state.LastTime.UTC().Format(time.RFC3339Nano)
+	config.Metadata = metadata
+}
+
+// begin makes a durable that begins where q does.
+func begin(ctx context.Context, stream jetstream.Stream, config jetstream.ConsumerConfig, q Query) (pending uint64, err error) {
 	config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, q.FromSeq
 	if q.FromSeq == 0 {
 		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &q.From
 	}
-	made, err := js.CreateConsumer(ctx, events.Stream, config)
+	made, err := stream.CreateConsumer(ctx, config)
 	if err != nil {
-		return 0, fmt.Errorf("replay: durable %s: %w", name, err)
+		return 0, fmt.Errorf("replay: durable %s: %w", config.Durable, err)
 	}
 	return made.CachedInfo().NumPending, nil
+}
+
+// canSetBack is the first level of JetStream's API that sets a durable back.
+// An older server does not even answer.
+const canSetBack = 4
+
+// setBack has a durable read from where q begins and leaves it as it is
+// otherwise. It reports false where the broker cannot: it is too old, or the
+// durable is one that began at the newest or at the last of each subject.
+func setBack(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream, config jetstream.ConsumerConfig, q Query) (pending uint64, done bool, err error) {
+	if level, err := strconv.Atoi(config.Metadata["_nats.level"]); err != nil || level < canSetBack {
+		return 0, false, nil
+	}
+	from := q.FromSeq
+	if from == 0 {
+		if from, err = at(ctx, stream, q.From); err != nil {
+			return 0, false, err
+		}
+	}
+	// The note comes first: a durable that was set back without it would push.
+	if _, err := stream.UpdateConsumer(ctx, config); err != nil {
+		return 0, false, fmt.Errorf("replay: durable %s: %w", config.Durable, err)
+	}
+	answer, err := js.ResetConsumerToSequence(ctx, events.Stream, config.Durable, from)
+	if errors.Is(err, jetstream.ErrConsumerInvalidReset) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("replay: durable %s: %w", config.Durable, err)
+	}
+	return answer.NumPending, true, nil
+}
+
+// at returns the stream sequence of what was stored first since t. The broker
+// tells it of a consumer that begins then.
+func at(ctx context.Context, stream jetstream.Stream, t time.Time) (uint64, error) {
+	probe, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("replay: look for %s in the stream: %w", t.Format(time.RFC3339), err)
+	}
+	info := probe.CachedInfo()
+	_ = stream.DeleteConsumer(ctx, info.Name) // else it goes by itself
+	return info.Delivered.Stream + 1, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -334,34 +335,250 @@ func TestPosition(t *testing.T) {
 		return n
 	}
 	from := replay.Query{FromSeq: 1}
-	pending, err := replay.Position(ctx, js, log.Subjects(), from, "team", false)
+	pending, err := replay.Position(ctx, js, log.Subjects(), from, "team", "n", false)
 	if err != nil || pending != 14 {
 		t.Fatalf("pending %d, %v", pending, err)
 	}
 	if n := read("team"); n != 14 {
 		t.Errorf("read %d", n)
 	}
-	if _, err := replay.Position(ctx, js, log.Subjects(), from, "team", false); err == nil || !strings.Contains(err.Error(), "--move") {
+	if _, err := replay.Position(ctx, js, log.Subjects(), from, "team", "n", false); err == nil || !strings.Contains(err.Error(), "--move") {
 		t.Errorf("moved unasked: %v", err)
 	}
 	if n := read("team"); n != 0 {
 		t.Errorf("read %d again", n)
 	}
-	if pending, err = replay.Position(ctx, js, log.Subjects(), from, "team", true); err != nil || pending != 14 || read("team") != 14 {
+	if pending, err = replay.Position(ctx, js, log.Subjects(), from, "team", "n", true); err != nil || pending != 14 || read("team") != 14 {
 		t.Errorf("moved: pending %d, %v", pending, err)
 	}
-	if _, err := replay.Position(ctx, js, log.Subjects(), from, "decider", true); err == nil {
+	if _, err := replay.Position(ctx, js, log.Subjects(), from, "decider", "n", true); err == nil {
 		t.Error("the decider was moved")
 	}
-	if _, err := replay.Position(ctx, js, log.Subjects(), replay.Query{FromSeq: 1, UntilSeq: 2}, "x", false); err == nil {
+	if _, err := replay.Position(ctx, js, log.Subjects(), replay.Query{FromSeq: 1, UntilSeq: 2}, "x", "n", false); err == nil {
 		t.Error("a durable with an end")
 	}
 	if _, err := js.Consumer(ctx, events.Stream, "x"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		t.Errorf("x: %v", err)
 	}
 	one := replay.Query{FromSeq: 1, Member: "m1", Types: []events.Type{events.PromptOpened}}
-	if pending, err = replay.Position(ctx, js, log.Subjects(), one, "narrow", false); err != nil || pending != 3 {
+	if pending, err = replay.Position(ctx, js, log.Subjects(), one, "narrow", "n", false); err != nil || pending != 3 {
 		t.Errorf("narrow: pending %d, %v", pending, err)
+	}
+}
+
+// service is a consumer of the kit that pushes; it tells of each event as a
+// line.
+type service struct {
+	subscription consumer.Subscription
+	lines        chan string
+}
+
+func newService(durable string, ledger consumer.Ledger) service {
+	s := service{lines: make(chan string, 1000)}
+	s.subscription = consumer.Subscription{Durable: durable, Ledger: ledger, Workers: 1, Handlers: consumer.Handlers{
+		PromptOpened: func(_ context.Context, e consumer.Event, p consumer.Prompt) error {
+			s.lines <- "push " + p.PromptID + " of " + p.MemberID
+			return nil
+		},
+		Replayed: func(_ context.Context, e consumer.Event) error {
+			s.lines <- "replayed " + e.Replay
+			return nil
+		},
+		Gap:    func(_ context.Context, g consumer.GapError) error { s.lines <- g.Error(); return nil },
+		Poison: func(_ context.Context, p consumer.Poison) error { s.lines <- p.Error(); return nil },
+	}}
+	return s
+}
+
+// run runs the service until stop is called.
+func (s service) run(t *testing.T, js jetstream.JetStream) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- consumer.New(js, consumer.Config{}).Run(ctx, s.subscription) }()
+	return func() {
+		t.Helper()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	}
+}
+
+// want takes as many lines as it wants, and wants them.
+func (s service) want(t *testing.T, want map[string]int) {
+	t.Helper()
+	got := map[string]int{}
+	for range sum(want) {
+		select {
+		case line := <-s.lines:
+			got[line]++
+		case <-time.After(20 * time.Second):
+			t.Fatalf("told only %v of %v", got, want)
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("told %v, want %v", got, want)
+	}
+}
+
+func sum(counts map[string]int) int {
+	n := 0
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// acknowledged waits until the durable has nothing in hand: acknowledgements
+// have no answer.
+func acknowledged(t *testing.T, js jetstream.JetStream, durable string) {
+	t.Helper()
+	c, err := js.Consumer(t.Context(), events.Stream, durable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tick := time.Tick(5 * time.Millisecond); ; <-tick {
+		info, err := c.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.NumAckPending == 0 && info.NumPending == 0 {
+			return
+		}
+	}
+}
+
+// open tells of one more prompt of a member that fill made.
+func open(t *testing.T, log *events.Log, m events.MemberToken, promptID string) {
+	t.Helper()
+	known, err := log.Member(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, err := log.Agenda(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := []events.Event{{Type: events.PromptOpened, Part: "c", Data: &events.Prompt{
+		MemberID: known.Snapshot.MemberID, ConnectionID: "clinic", PromptID: promptID, Action: events.ActOAuth,
+		Urgency: events.Required, Notify: true, ConnectionStatus: events.Expired, OpenedAt: time.Now(),
+	}}}
+	tx, err := log.Subjects().Decide(m, told, asked.Snapshot, asked.Seq, known.Seq, time.Time{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Commit(t.Context(), tx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A durable that is set back reads again, and nobody is pushed again: whatever
+// the service remembers, whether it runs meanwhile, and where its durable began.
+func TestADurableThatIsMovedPushesNobody(t *testing.T) {
+	for name, c := range map[string]struct {
+		bucket, running bool
+		policy          jetstream.DeliverPolicy
+	}{
+		"remembers nothing":          {},
+		"remembers in a bucket":      {bucket: true},
+		"runs":                       {running: true},
+		"runs, with a bucket":        {running: true, bucket: true},
+		"began at the newest":        {policy: jetstream.DeliverNewPolicy},
+		"began there, with a bucket": {policy: jetstream.DeliverNewPolicy, bucket: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, js := natstest.Log(t)
+			config := jetstream.ConsumerConfig{Durable: "team", AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: c.policy}
+			if _, err := js.CreateConsumer(t.Context(), events.Stream, config); err != nil {
+				t.Fatal(err)
+			}
+			var ledger consumer.Ledger
+			if c.bucket {
+				var err error
+				if ledger, err = consumer.NewKVLedger(t.Context(), js, "LEDGER", "team", 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			team := newService("team", ledger)
+			fill(t, log, 2, 2)
+			stop := team.run(t, js)
+			team.want(t, map[string]int{"push c.0 of member-0": 1, "push c.1 of member-0": 1, "push c.0 of member-1": 1, "push c.1 of member-1": 1})
+			acknowledged(t, js, "team")
+			if !c.running {
+				stop()
+				open(t, log, "m0", "c.2") // nobody was told of it yet
+			}
+			from := replay.Query{From: time.Now().Add(-time.Hour)}
+			if _, err := replay.Position(t.Context(), js, log.Subjects(), from, "team", "monday", true); err != nil {
+				t.Fatal(err)
+			}
+			if c.running {
+				open(t, log, "m0", "c.2")
+			} else {
+				stop = team.run(t, js)
+			}
+			team.want(t, map[string]int{"replayed monday": 4, "push c.2 of member-0": 1})
+			acknowledged(t, js, "team")
+			stop()
+			if n := len(team.lines); n != 0 {
+				t.Errorf("%d lines more: %s", n, <-team.lines)
+			}
+		})
+	}
+}
+
+// A durable that is made for a replay begins with events that are no news, and
+// goes on with what is.
+func TestANewDurableIsMarked(t *testing.T) {
+	log, js := natstest.Log(t)
+	fill(t, log, 1, 3)
+	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, "team", "monday", false); err != nil {
+		t.Fatal(err)
+	}
+	open(t, log, "m0", "c.9")
+	// Moved before anybody read it, it still says what is no news.
+	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, "team", "tuesday", true); err != nil {
+		t.Fatal(err)
+	}
+	team := newService("team", nil)
+	defer team.run(t, js)()
+	team.want(t, map[string]int{"replayed tuesday": 3, "push c.9 of member-0": 1})
+
+	// Whoever builds a state wants it all, in order.
+	states := newService("states", nil)
+	states.subscription.Projection = true
+	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, "states", "monday", false); err != nil {
+		t.Fatal(err)
+	}
+	defer states.run(t, js)()
+	for _, prompt := range []string{"c.0", "c.1", "c.2", "c.9"} {
+		states.want(t, map[string]int{"push " + prompt + " of member-0": 1})
+	}
+}
+
+// A durable that began at the first event can be set back as it is, so that
+// clients that insist on their own configuration find it.
+func TestAMovedDurableKeepsItsConfiguration(t *testing.T) {
+	log, js := natstest.Log(t)
+	fill(t, log, 1, 3)
+	config := jetstream.ConsumerConfig{Durable: "team", AckPolicy: jetstream.AckExplicitPolicy, FilterSubjects: []string{"sc.v1.prompt.*.*"}, MaxAckPending: 1}
+	if _, err := js.CreateConsumer(t.Context(), events.Stream, config); err != nil {
+		t.Fatal(err)
+	}
+	if pending, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 4}, "team", "monday", true); err != nil || pending != 2 {
+		t.Fatalf("%d pending, %v", pending, err)
+	}
+	c, err := js.CreateOrUpdateConsumer(t.Context(), events.Stream, config)
+	if err != nil {
+		t.Fatalf("its client does not start: %v", err)
+	}
+	m, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if meta, err := m.Metadata(); err != nil || meta.Sequence.Stream < 4 {
+		t.Errorf("it reads %+v, %v", meta, err)
 	}
 }
 
