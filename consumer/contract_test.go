@@ -88,7 +88,7 @@ func TestFixturesAreReadWhole(t *testing.T) {
 		if called != i+1 {
 			t.Fatalf("%s did not reach its own handler", e.typ)
 		}
-		required, err := requiredBy(e.typ)
+		required, err := requiredBy(string(e.typ))
 		if err != nil || len(required) == 0 {
 			t.Fatalf("%s requires %q: %v", e.typ, required, err)
 		}

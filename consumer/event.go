@@ -77,11 +77,12 @@ const (
 
 // Kind returns the second word of the type: "connection", "prompt".
 func (t Type) Kind() string {
-	words := strings.Split(string(t), ".")
-	if len(words) != 4 {
+	_, rest, _ := strings.Cut(string(t), ".")
+	kind, rest, _ := strings.Cut(rest, ".")
+	if strings.Count(rest, ".") != 1 {
 		return ""
 	}
-	return words[1]
+	return kind
 }
 
 // An Event is the envelope of what a handler gets: a CloudEvent with the
@@ -121,9 +122,31 @@ func (e Event) Mark() Mark {
 	return Mark{Stream: e.StreamSequence, Sequence: e.Sequence, ID: e.ID, Stored: e.Stored}
 }
 
-// decode reads the envelope of a message. Its errors wrap ErrMalformed and
-// quote no value but the type.
-func decode(m message) (Event, error) {
+// An envelope is what every event of a stream has.
+type envelope struct {
+	prefix   string   // of the subjects
+	required []string // headers
+}
+
+// readEnvelope returns the envelope that the contract asks for.
+func readEnvelope(prefix string) (envelope, error) {
+	v := envelope{prefix: prefix}
+	names, err := requiredBy("envelope")
+	if err != nil {
+		return v, err
+	}
+	for _, name := range names {
+		if name != "data" { // the body
+			v.required = append(v.required, "ce-"+name)
+		}
+	}
+	return v, nil
+}
+
+// decode reads the envelope of a message. What it says of itself must be what
+// its subject says: readers trust the subject, which the broker checks. Its
+// errors wrap ErrMalformed and quote no value but the type.
+func (v envelope) decode(m message) (Event, error) {
 	h := m.header
 	e := Event{
 		ID: attribute(h, "ce-id"), Type: Type(attribute(h, "ce-type")), Source: attribute(h, "ce-source"),
@@ -134,35 +157,48 @@ func decode(m message) (Event, error) {
 	malformed := func(format string, args ...any) (Event, error) {
 		return e, fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
 	}
-	if v := attribute(h, "ce-specversion"); v != "1.0" {
-		return malformed("ce-specversion is %.20q, want \"1.0\"", v)
+	if version := attribute(h, "ce-specversion"); version != "1.0" {
+		return malformed("ce-specversion is %.20q, want \"1.0\"", version)
 	}
-	if v := attribute(h, "ce-datacontenttype"); v != "" && v != "application/json" {
-		return malformed("ce-datacontenttype is not application/json")
-	}
-	for _, name := range []string{"ce-id", "ce-type", "ce-source"} {
+	for _, name := range v.required {
 		if attribute(h, name) == "" {
 			return malformed("no %s", name)
 		}
 	}
+	if attribute(h, "ce-datacontenttype") != "application/json" {
+		return malformed("ce-datacontenttype is not application/json")
+	}
 	var err error
-	if e.Sequence, err = strconv.ParseUint(attribute(h, "ce-sequence"), 10, 64); err != nil || e.Sequence == 0 {
+	sequence := attribute(h, "ce-sequence")
+	if e.Sequence, err = strconv.ParseUint(sequence, 10, 64); err != nil || sequence[0] == '0' {
 		return malformed("ce-sequence is no positive decimal number")
 	}
 	for _, t := range []struct {
 		name string
 		at   *time.Time
 	}{{"ce-time", &e.Time}, {"ce-recordedtime", &e.Recorded}, {"ce-expirytime", &e.Expires}} {
-		v := attribute(h, t.name)
-		if v == "" && t.at == &e.Expires {
+		value := attribute(h, t.name)
+		if value == "" && t.at == &e.Expires {
 			continue
 		}
-		if *t.at, err = time.Parse(time.RFC3339Nano, v); err != nil {
+		if *t.at, err = time.Parse(time.RFC3339Nano, value); err != nil || t.at.IsZero() {
 			return malformed("%s is no RFC 3339 time", t.name)
 		}
 	}
-	first, second, _ := strings.Cut(attribute(h, "ce-subject"), ".")
-	switch e.Type.Kind() {
+	about, below := strings.CutPrefix(m.subject, v.prefix+".")
+	kind, tokens, _ := strings.Cut(about, ".")
+	switch {
+	case !below:
+		return malformed("its subject is not below %s", v.prefix)
+	case e.Type.Kind() != kind:
+		return malformed("ce-type %.80q is none of the kind %s, which its subject says", e.Type, kind)
+	case attribute(h, "ce-subject") != tokens:
+		return malformed("ce-subject is not what its subject says")
+	case !strings.HasSuffix(attribute(h, "ce-dataschema"), ":"+string(e.Type)+".json"):
+		return malformed("ce-dataschema is none of ce-type %.80q", e.Type)
+	}
+	first, second, _ := strings.Cut(tokens, ".")
+	switch kind {
 	case "source", "silence":
 		e.Part = first
 	default:

@@ -178,7 +178,7 @@ func (h *Handlers) table() []entry {
 
 // entryOf returns the entry of a typed handler, which may be nil.
 func entryOf[T any](t Type, f func(context.Context, Event, T) error) entry {
-	names, err := requiredBy(t)
+	names, err := requiredBy(string(t))
 	var required []field
 	for _, name := range names {
 		required = append(required, field{name, mayBeNull(reflect.TypeFor[T](), name)})
@@ -209,17 +209,17 @@ type field struct {
 	null bool // may be null
 }
 
-// requiredBy returns the fields that the schema of t requires.
-func requiredBy(t Type) ([]string, error) {
-	body, err := schemas.FS.ReadFile(string(t) + ".json")
+// requiredBy returns the fields that a schema requires.
+func requiredBy(name string) ([]string, error) {
+	body, err := schemas.FS.ReadFile(name + ".json")
 	if err != nil {
-		return nil, fmt.Errorf("consumer: schema of %s: %w", t, err)
+		return nil, fmt.Errorf("consumer: schema %s: %w", name, err)
 	}
 	var schema struct {
 		Required []string `json:"required"`
 	}
 	if err := json.Unmarshal(body, &schema); err != nil {
-		return nil, fmt.Errorf("consumer: schema of %s: %w", t, err)
+		return nil, fmt.Errorf("consumer: schema %s: %w", name, err)
 	}
 	return schema.Required, nil
 }

@@ -30,16 +30,20 @@ type Memory struct {
 	stores time.Duration // one more for each message: no two are stored at one time
 	life   string        // ends the ids of what was published since a restore
 	start  func(promptID, memberID string) (Started, error)
-	prefix string
+	envelope
 }
 
 // NewMemory returns an empty stream whose clock stands at now. The clock moves
 // by Advance, and when Deliver waits for another try.
 func NewMemory(now time.Time) *Memory {
+	v, err := readEnvelope(Config{}.withDefaults().Prefix)
+	if err != nil {
+		panic(err) // the schemas are in this binary
+	}
 	return &Memory{
 		now: now, last: map[string]uint64{}, open: map[string][]Prompt{}, done: map[string]map[uint64]bool{}, held: map[uint64]bool{},
-		start:  func(string, string) (Started, error) { return Started{}, NotFound },
-		prefix: Config{}.withDefaults().Prefix,
+		start:    func(string, string) (Started, error) { return Started{}, NotFound },
+		envelope: v,
 	}
 }
 
@@ -94,11 +98,12 @@ func (m *Memory) publish(t Type, member, part string, data any) Event {
 	h := nats.Header{
 		"ce-specversion": {"1.0"}, "ce-id": {subject + "-" + n + m.life}, "ce-source": {"urn:smartconnect:connector"}, "ce-type": {string(t)},
 		"ce-time": {at}, "ce-recordedtime": {at}, "ce-sequence": {n}, "ce-datacontenttype": {"application/json"},
+		"ce-dataschema": {"urn:smartconnect:schema:" + string(t) + ".json"}, "ce-dataclassification": {"restricted"}, "ce-dataregulation": {"HIPAA"},
 	}
 	if tokens != "" {
 		h["ce-subject"] = []string{tokens}
 	}
-	e, err := decode(m.store(subject, h, body))
+	e, err := m.decode(m.store(subject, h, body))
 	if err != nil {
 		panic(err) // a mistake in the test: such an event cannot be
 	}

@@ -93,7 +93,11 @@ func (s Subscription) prepare(b broker, prefix string, now func() time.Time) (*r
 	s.Tries = cmp.Or(s.Tries, 20)
 	s.AckWait = cmp.Or(s.AckWait, 30*time.Second)
 	s.Takeover = cmp.Or(s.Takeover, 30*time.Second)
-	r := &runner{Subscription: s, broker: b, prefix: prefix, now: now, table: table, ordered: s.Durable == ""}
+	v, err := readEnvelope(prefix)
+	if err != nil {
+		return nil, err
+	}
+	r := &runner{Subscription: s, broker: b, envelope: v, now: now, table: table, ordered: s.Durable == ""}
 	r.filters = r.subjects()
 	if len(r.filters) == 0 {
 		return nil, errors.New("consumer: no handler is set")

@@ -170,24 +170,32 @@ func TestRunTerminatesPoison(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newLog()
-	cases := bad()
-	for name, c := range cases {
-		subject := "sc.v1.prompt.m." + strings.ReplaceAll(name, " ", "-")
-		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: c.header, Data: []byte(c.data)}); err != nil {
+	var wants []string
+	for name, c := range bad() {
+		if c.header["ce-id"] != nil {
+			c.header["ce-id"] = []string{strings.ReplaceAll(name, " ", "-")} // else they are doubles
+		}
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "sc.v1.prompt.m.a", Header: c.header, Data: []byte(c.data)}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+		wants = append(wants, c.want)
 	}
 	put(t, js, "good", 1)
 	s := l.subscription("notify")
 	s.Workers = 1
 	s.Handlers.Gap = func(context.Context, consumer.GapError) error { return nil }
 	defer start(t, js, s)()
-	for range cases {
-		if line := <-l.lines; !strings.HasPrefix(line, "poison consumer: ") {
-			t.Errorf("told %q, want poison", line)
+	for _, want := range wants {
+		if line := <-l.lines; !strings.HasPrefix(line, "poison consumer: ") || !strings.Contains(line, want) {
+			t.Errorf("told %q, want poison for %q", line, want)
 		}
-		if _, err := advisories.NextMsg(10 * time.Second); err != nil {
+		m, err := advisories.NextMsg(10 * time.Second)
+		if err != nil {
 			t.Fatalf("no advisory of a terminated message: %v", err)
+		}
+		var advisory struct{ Reason string }
+		if err := json.Unmarshal(m.Data, &advisory); err != nil || !strings.Contains(advisory.Reason, want) {
+			t.Errorf("terminated for %q (%v), want %q", advisory.Reason, err, want)
 		}
 	}
 	l.want(t, "good-1")

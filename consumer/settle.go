@@ -39,9 +39,9 @@ func (v verdict) later() bool { return v.outcome == Waiting || v.outcome == Fail
 type runner struct {
 	Subscription
 	broker broker
-	prefix string
-	now    func() time.Time
-	table  map[Type]entry
+	envelope
+	now   func() time.Time
+	table map[Type]entry
 
 	filters []string // the subjects that are read, sorted
 
@@ -225,7 +225,7 @@ func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (ve
 		}
 		return r.done(ctx, l, m, Gone, Event{}, r.after(m, Event{}, mark))
 	}
-	e, err := decode(m)
+	e, err := r.envelope.decode(m)
 	if err != nil {
 		return r.poison(ctx, l, m, e, r.past(m, mark), err)
 	}

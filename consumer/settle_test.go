@@ -306,14 +306,20 @@ func TestReplaySafe(t *testing.T) {
 	h.want(t, "opened a.1 #1", "resolved a.1 #2", "opened a.2 #3", "replayed prompt #1")
 }
 
+// header returns a whole envelope but for what is changed; empty: left out.
 func header(change map[string]string) nats.Header {
 	h := nats.Header{}
 	for k, v := range map[string]string{
 		"ce-specversion": "1.0", "ce-id": "x", "ce-source": "urn:x", "ce-type": string(consumer.PromptReminded), "ce-subject": "m.a",
 		"ce-time": "2001-09-09T01:46:40Z", "ce-recordedtime": "2001-09-09T01:46:40Z", "ce-sequence": "2",
+		"ce-datacontenttype": "application/json", "ce-dataclassification": "restricted", "ce-dataregulation": "HIPAA",
 	} {
 		h[k] = []string{v}
 	}
+	if t, ok := change["ce-type"]; ok {
+		h["ce-type"] = []string{t}
+	}
+	h["ce-dataschema"] = []string{"urn:smartconnect:schema:" + h["ce-type"][0] + ".json"}
 	for k, v := range change {
 		if v == "" {
 			delete(h, k)
@@ -350,7 +356,20 @@ func bad() map[string]struct {
 		"no source":             {header(map[string]string{"ce-source": ""}), body, "no ce-source"},
 		"no sequence":           {header(map[string]string{"ce-sequence": ""}), body, "ce-sequence"},
 		"no time":               {header(map[string]string{"ce-time": ""}), body, "ce-time"},
+		"time before all times": {header(map[string]string{"ce-time": "0001-01-01T00:00:00Z"}), body, "ce-time"},
 		"other content type":    {header(map[string]string{"ce-datacontenttype": "text/xml"}), body, "ce-datacontenttype"},
+		"no content type":       {header(map[string]string{"ce-datacontenttype": ""}), body, "no ce-datacontenttype"},
+		"no schema":             {header(map[string]string{"ce-dataschema": ""}), body, "no ce-dataschema"},
+		"another's schema":      {header(map[string]string{"ce-dataschema": "urn:x:" + string(consumer.PromptOpened) + ".json"}), body, "ce-dataschema"},
+		"no classification":     {header(map[string]string{"ce-dataclassification": ""}), body, "no ce-dataclassification"},
+		"no regulation":         {header(map[string]string{"ce-dataregulation": ""}), body, "no ce-dataregulation"},
+		"sequence with a zero":  {header(map[string]string{"ce-sequence": "02"}), body, "ce-sequence"},
+		"no subject":            {header(map[string]string{"ce-subject": ""}), body, "ce-subject"},
+		"another member":        {header(map[string]string{"ce-subject": "other.a"}), body, "ce-subject"},
+		"another connection":    {header(map[string]string{"ce-subject": "m.b"}), body, "ce-subject"},
+		"a token too many":      {header(map[string]string{"ce-subject": "m.a.b"}), body, "ce-subject"},
+		"of another kind":       {header(map[string]string{"ce-type": string(consumer.AccessEnded)}), body, "is none of the kind prompt"},
+		"of no kind":            {header(map[string]string{"ce-type": "prompt"}), body, "is none of the kind prompt"},
 	}
 }
 
@@ -397,6 +416,18 @@ func TestUnknownTypesHaveAWayOfTheirOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.want(t, "unknown smartconnect.prompt.reminded.v2 #2")
+}
+
+// A prompt on a subject of another kind would push whom the access concerns.
+func TestAKindStaysOnItsSubjects(t *testing.T) {
+	stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+	stream.PublishRaw("sc.v1.access.m", header(map[string]string{"ce-type": string(consumer.PromptOpened), "ce-subject": "m", "ce-sequence": "1"}), []byte(body))
+	s := h.subscription(nil)
+	s.Handlers.AccessEnded = func(context.Context, consumer.Event, consumer.Access) error { return nil }
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, `poison after 0 tries: consumer: malformed: ce-type "smartconnect.prompt.opened.v1" is none of the kind access, which its subject says`)
 }
 
 func TestForgottenMembersAreTold(t *testing.T) {
