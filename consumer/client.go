@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -49,6 +50,7 @@ type Client struct {
 	Config
 	js jetstream.JetStream // nil in tests without a server
 	broker
+	envelope func() (envelope, error)
 }
 
 // A broker is what a Client needs of one; in memory it is a fake.
@@ -82,11 +84,28 @@ func (m message) replay() string {
 	return attribute(m.header, "ce-replay")
 }
 
+// tombstone reports whether m, on the subject of a head, says that the member
+// was forgotten: it has no body and says nothing of an event. A head that lost
+// its body is broken, and what the broker puts in the place of a message that it
+// dropped says nothing of the member.
+func (m message) tombstone() bool {
+	for name := range m.header {
+		if strings.HasPrefix(strings.ToLower(name), "ce-") || name == jetstream.MarkerReasonHeader {
+			return false
+		}
+	}
+	return len(m.data) == 0
+}
+
 // New returns a client. It starts nothing.
 func New(js jetstream.JetStream, c Config) *Client {
 	c = c.withDefaults()
 	api := cmp.Or(strings.TrimSuffix(js.Options().APIPrefix, "."), "$JS.API")
-	return &Client{Config: c, js: js, broker: server{js.Conn(), api + ".STREAM.MSG.GET." + c.Stream}}
+	return newClient(c, js, server{js.Conn(), api + ".STREAM.MSG.GET." + c.Stream})
+}
+
+func newClient(c Config, js jetstream.JetStream, b broker) *Client {
+	return &Client{c, js, b, sync.OnceValues(func() (envelope, error) { return readEnvelope(c.Prefix) })}
 }
 
 func (c Config) withDefaults() Config {
@@ -96,16 +115,21 @@ func (c Config) withDefaults() Config {
 // State returns the head of what is known of a member: the state that all
 // facts add up to.
 func (c *Client) State(ctx context.Context, member string) (Member, error) {
-	return head[Member](ctx, c, "member", member)
+	return head[Member](ctx, c, MemberSnapshot, member)
 }
 
 // Agenda returns the head of what is asked of a member: all open prompts.
 func (c *Client) Agenda(ctx context.Context, member string) (Agenda, error) {
-	return head[Agenda](ctx, c, "agenda", member)
+	return head[Agenda](ctx, c, AgendaSnapshot, member)
 }
 
-func head[T any](ctx context.Context, c *Client, kind, member string) (T, error) {
+func head[T any](ctx context.Context, c *Client, t Type, member string) (T, error) {
 	var data T
+	envelope, err := c.envelope()
+	if err != nil {
+		return data, err
+	}
+	kind := t.Kind()
 	if member == "" || strings.ContainsAny(member, ".*> ") {
 		return data, ErrNothing
 	}
@@ -113,11 +137,18 @@ func head[T any](ctx context.Context, c *Client, kind, member string) (T, error)
 	if err != nil {
 		return data, fmt.Errorf("consumer: read the %s of %s: %w", kind, member, err)
 	}
-	if m == nil || len(m.data) == 0 {
+	if m == nil || m.tombstone() {
 		return data, ErrNothing
 	}
+	e, err := envelope.decode(*m)
+	switch {
+	case err != nil:
+		return data, fmt.Errorf("%w (the %s of %s)", err, kind, member)
+	case e.Type != t:
+		return data, fmt.Errorf("%w %.80q (the %s of %s)", ErrUnknownType, e.Type, kind, member)
+	}
 	if err := json.Unmarshal(m.data, &data); err != nil {
-		return data, fmt.Errorf("%w: the %s of %s", ErrMalformed, kind, member)
+		return data, fmt.Errorf("%w (the %s of %s)", ErrMalformed, kind, member)
 	}
 	return data, nil
 }

@@ -48,7 +48,7 @@ func NewMemory(now time.Time) *Memory {
 }
 
 // Client returns a client on the stream.
-func (m *Memory) Client() *Client { return &Client{Config: Config{}.withDefaults(), broker: memory{m}} }
+func (m *Memory) Client() *Client { return newClient(Config{}.withDefaults(), nil, memory{m}) }
 
 // Advance moves the clock.
 func (m *Memory) Advance(d time.Duration) {

@@ -272,7 +272,9 @@ func TestClientOnABroker(t *testing.T) {
 	client := consumer.New(js, consumer.Config{})
 	publish := func(subject, typ, data string) {
 		t.Helper()
-		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: header(map[string]string{"ce-type": typ}), Data: []byte(data)}); err != nil {
+		_, tokens, _ := strings.Cut(strings.TrimPrefix(subject, "sc.v1."), ".")
+		h := header(map[string]string{"ce-type": typ, "ce-subject": tokens})
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: h, Data: []byte(data)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -290,6 +292,10 @@ func TestClientOnABroker(t *testing.T) {
 	}
 	if _, err := client.Agenda(t.Context(), "nobody"); !errors.Is(err, consumer.ErrNothing) {
 		t.Errorf("agenda of nobody: %v", err)
+	}
+	publish("sc.v1.agenda.later", "smartconnect.agenda.snapshot.v2", `{"prompts":[]}`)
+	if _, err := client.Agenda(t.Context(), "later"); !errors.Is(err, consumer.ErrUnknownType) || !strings.Contains(err.Error(), "snapshot.v2") {
+		t.Errorf("agenda of a connector to come: %v", err)
 	}
 	sub, err := js.Conn().Subscribe("sc.svc.v1.prompt.start", func(m *nats.Msg) {
 		var r map[string]string

@@ -210,7 +210,7 @@ func (r *runner) catchUp(ctx context.Context, l *lane, m message, mark Mark) (Ma
 // that follows.
 func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (verdict, Mark) {
 	kind, member := r.about(m.subject)
-	if (kind == "member" || kind == "agenda") && len(m.data) == 0 {
+	if (kind == "member" || kind == "agenda") && m.tombstone() {
 		if m.replay() != "" && !r.Projection {
 			return r.done(ctx, l, m, Replayed, Event{}, mark) // the member may have been enrolled again since
 		}

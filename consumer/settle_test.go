@@ -451,6 +451,35 @@ func TestForgottenMembersAreTold(t *testing.T) {
 	}
 }
 
+// A service deletes what it keeps of a forgotten member. A head that lost its
+// body says no such thing.
+func TestOnlyATombstoneForgets(t *testing.T) {
+	head := header(map[string]string{"ce-type": string(consumer.AgendaSnapshot), "ce-subject": "m"})
+	for name, h := range map[string]nats.Header{
+		"a whole head":        head,
+		"half a head":         {"ce-id": {"x"}},
+		"no type":             header(map[string]string{"ce-type": "", "ce-subject": "m"}),
+		"a copy":              {"ce-replay": {"monday"}},
+		"the broker's marker": {"Nats-Marker-Reason": {"MaxAge"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream, poison := consumer.NewMemory(time.Unix(1e9, 0)), 0
+			stream.PublishRaw("sc.v1.agenda.m", h, nil)
+			s := consumer.Subscription{Durable: "d", Handlers: consumer.Handlers{
+				AgendaSnapshot: func(context.Context, consumer.Event, consumer.Agenda) error { return nil },
+				Forgotten:      func(context.Context, string) error { t.Error("forgotten"); return nil },
+				Poison:         func(context.Context, consumer.Poison) error { poison++; return nil },
+			}}
+			if err := stream.Deliver(t.Context(), s); err != nil || poison != 1 {
+				t.Errorf("%d poison, %v", poison, err)
+			}
+			if _, err := stream.Client().Agenda(t.Context(), "m"); !errors.Is(err, consumer.ErrMalformed) {
+				t.Errorf("its agenda: %v", err)
+			}
+		})
+	}
+}
+
 func TestSubscriptionsThatMakeNoSense(t *testing.T) {
 	poison := func(context.Context, consumer.Poison) error { return nil }
 	opened := func(context.Context, consumer.Event, consumer.Prompt) error { return nil }
