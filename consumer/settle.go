@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -249,7 +250,7 @@ func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (ve
 	}
 	handle, outcome := r.handler(e)
 	if handle == nil {
-		return r.poison(ctx, l, m, e, r.after(m, e, mark), ErrUnknownType)
+		return r.poison(ctx, l, m, e, r.after(m, e, mark), fmt.Errorf("%w %.80q", ErrUnknownType, e.Type))
 	}
 	if err := r.call(ctx, func(ctx context.Context) error { return handle(ctx, e) }); err != nil {
 		return r.failed(ctx, l, m, e, mark, err)

@@ -343,8 +343,8 @@ func bad() map[string]struct {
 		data   string
 		want   string
 	}{
-		"unknown type":          {header(map[string]string{"ce-type": "smartconnect.prompt.sneezed.v1"}), body, "unknown type"},
-		"unknown major version": {header(map[string]string{"ce-type": "smartconnect.prompt.reminded.v2"}), body, "unknown type"},
+		"unknown type":          {header(map[string]string{"ce-type": "smartconnect.prompt.sneezed.v1"}), body, `unknown type "smartconnect.prompt.sneezed.v1"`},
+		"unknown major version": {header(map[string]string{"ce-type": "smartconnect.prompt.reminded.v2"}), body, `unknown type "smartconnect.prompt.reminded.v2"`},
 		"broken body":           {header(nil), `{"memberId":"secret-member",`, "no JSON object"},
 		"body without a field":  {header(nil), `{"memberId":"secret-member"}`, "has no connectionId"},
 		"field of another type": {header(nil), strings.Replace(body, `"a.1"`, `17`, 1), "not what its schema says"},
