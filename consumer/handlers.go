@@ -80,8 +80,8 @@ type Handlers struct {
 	// have no gaps.
 	Gap func(context.Context, GapError) error
 
-	// Unknown gets whole events of types that this package does not know. Not
-	// set: they go to Poison.
+	// Unknown gets whole events of types that this package does not know, copies
+	// made by a replay too. Not set: they go to Poison.
 	Unknown func(context.Context, Event) error
 
 	// Poison gets, with the reason, what no handler can use: broken messages,

@@ -301,10 +301,8 @@ func (r *runner) gap(e Event, mark Mark) (GapError, bool) {
 func (r *runner) handler(e Event) (func(context.Context, Event) error, Outcome) {
 	known, ok := r.table[e.Type]
 	replayed := func(ctx context.Context, e Event) error {
-		if ok {
-			if err := known.check(e); err != nil {
-				return err
-			}
+		if err := known.check(e); err != nil {
+			return err
 		}
 		if r.Handlers.Replayed == nil {
 			return nil
@@ -312,12 +310,12 @@ func (r *runner) handler(e Event) (func(context.Context, Event) error, Outcome) 
 		return r.Handlers.Replayed(ctx, e)
 	}
 	switch {
-	case e.Replay != "" && !r.Projection:
-		return replayed, Replayed
 	case !ok && r.Handlers.Unknown != nil:
 		return r.Handlers.Unknown, NotKnown
 	case !ok:
 		return nil, Poisoned
+	case e.Replay != "" && !r.Projection:
+		return replayed, Replayed
 	case !known.set:
 		return func(_ context.Context, e Event) error { return known.check(e) }, NotWanted
 	case !r.Projection && r.late(e):

@@ -418,6 +418,35 @@ func TestUnknownTypesHaveAWayOfTheirOwn(t *testing.T) {
 	h.want(t, "unknown smartconnect.prompt.reminded.v2 #2")
 }
 
+// A copy of something unknown is unknown before it is a copy: who sets no
+// Replayed would acknowledge it unread.
+func TestACopyOfAnUnknownTypeIsUnknown(t *testing.T) {
+	for _, typ := range []string{"smartconnect.prompt.sneezed.v1", "smartconnect.prompt.opened.v2"} {
+		for _, replayed := range []bool{false, true} {
+			stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+			copied := header(map[string]string{"ce-type": typ, "ce-replay": "monday"})
+			stream.PublishRaw("sc.v1.prompt.m.a", copied, []byte(body))
+			s := h.subscription(nil)
+			if !replayed {
+				s.Handlers.Replayed = nil
+			}
+			if err := stream.Deliver(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			h.want(t, fmt.Sprintf("poison after 0 tries: consumer: unknown type %q", typ))
+			s.Durable = "knows"
+			s.Handlers.Unknown = func(_ context.Context, e consumer.Event) error {
+				h.add("unknown %s of %s", e.Type, e.Replay)
+				return nil
+			}
+			if err := stream.Deliver(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			h.want(t, fmt.Sprintf("unknown %s of monday", typ))
+		}
+	}
+}
+
 // A prompt on a subject of another kind would push whom the access concerns.
 func TestAKindStaysOnItsSubjects(t *testing.T) {
 	stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
