@@ -50,7 +50,14 @@ type Client struct {
 	Config
 	js jetstream.JetStream // nil in tests without a server
 	broker
+	heads heads
+}
+
+// heads reads what the contract says of heads, each when it is needed first.
+type heads struct {
 	envelope func() (envelope, error)
+	member   func() (body[Member], error)
+	agenda   func() (body[Agenda], error)
 }
 
 // A broker is what a Client needs of one; in memory it is a fake.
@@ -105,7 +112,11 @@ func New(js jetstream.JetStream, c Config) *Client {
 }
 
 func newClient(c Config, js jetstream.JetStream, b broker) *Client {
-	return &Client{c, js, b, sync.OnceValues(func() (envelope, error) { return readEnvelope(c.Prefix) })}
+	return &Client{c, js, b, heads{
+		sync.OnceValues(func() (envelope, error) { return readEnvelope(c.Prefix) }),
+		sync.OnceValues(func() (body[Member], error) { return bodyOf[Member](MemberSnapshot) }),
+		sync.OnceValues(func() (body[Agenda], error) { return bodyOf[Agenda](AgendaSnapshot) }),
+	}}
 }
 
 func (c Config) withDefaults() Config {
@@ -115,17 +126,21 @@ func (c Config) withDefaults() Config {
 // State returns the head of what is known of a member: the state that all
 // facts add up to.
 func (c *Client) State(ctx context.Context, member string) (Member, error) {
-	return head[Member](ctx, c, MemberSnapshot, member)
+	return head(ctx, c, MemberSnapshot, member, c.heads.member)
 }
 
 // Agenda returns the head of what is asked of a member: all open prompts.
 func (c *Client) Agenda(ctx context.Context, member string) (Agenda, error) {
-	return head[Agenda](ctx, c, AgendaSnapshot, member)
+	return head(ctx, c, AgendaSnapshot, member, c.heads.agenda)
 }
 
-func head[T any](ctx context.Context, c *Client, t Type, member string) (T, error) {
+func head[T any](ctx context.Context, c *Client, t Type, member string, schema func() (body[T], error)) (T, error) {
 	var data T
-	envelope, err := c.envelope()
+	envelope, err := c.heads.envelope()
+	if err != nil {
+		return data, err
+	}
+	contract, err := schema()
 	if err != nil {
 		return data, err
 	}
@@ -147,8 +162,8 @@ func head[T any](ctx context.Context, c *Client, t Type, member string) (T, erro
 	case e.Type != t:
 		return data, fmt.Errorf("%w %.80q (the %s of %s)", ErrUnknownType, e.Type, kind, member)
 	}
-	if err := json.Unmarshal(m.data, &data); err != nil {
-		return data, fmt.Errorf("%w (the %s of %s)", ErrMalformed, kind, member)
+	if data, err = contract.read(e); err != nil {
+		return data, fmt.Errorf("%w (the %s of %s)", err, kind, member)
 	}
 	return data, nil
 }

@@ -3,10 +3,12 @@ package consumer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/schemas"
@@ -88,11 +90,11 @@ func TestFixturesAreReadWhole(t *testing.T) {
 		if called != i+1 {
 			t.Fatalf("%s did not reach its own handler", e.typ)
 		}
-		required, err := requiredBy(string(e.typ))
-		if err != nil || len(required) == 0 {
-			t.Fatalf("%s requires %q: %v", e.typ, required, err)
+		schema, err := schemaOf(string(e.typ))
+		if err != nil || len(schema.Required) == 0 {
+			t.Fatalf("%s requires %q: %v", e.typ, schema.Required, err)
 		}
-		for _, name := range required {
+		for _, name := range schema.Required {
 			var data map[string]json.RawMessage
 			if err := json.Unmarshal(fixture.Data, &data); err != nil {
 				t.Fatal(err)
@@ -109,6 +111,82 @@ func TestFixturesAreReadWhole(t *testing.T) {
 		for _, broken := range []string{"", "null", "[]", "{", "{}", `"text"`} {
 			if err := e.handle(t.Context(), Event{Type: e.typ, Data: []byte(broken)}); err == nil {
 				t.Errorf("%s: a body of %q is read", e.typ, broken)
+			}
+		}
+	}
+}
+
+// What the schemas close is closed: words, bounds, ids and times, in whatever
+// depth. Each published example is spoilt at each such place.
+func TestSpoiltFixturesAreRefused(t *testing.T) {
+	spoilt := 0
+	for _, e := range new(Handlers).table() {
+		s, err := schemaOf(string(e.typ))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := schemas.FS.ReadFile("fixtures/" + string(e.typ) + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fixture struct{ Data map[string]any }
+		if err := json.Unmarshal(raw, &fixture); err != nil {
+			t.Fatal(err)
+		}
+		spoil(s, s.Defs, fixture.Data, func(name string, was, is any) {
+			spoilt++
+			data, err := json.Marshal(fixture.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := e.check(Event{Type: e.typ, Data: data}); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s with %s %v instead of %v: %v", e.typ, name, is, was, err)
+			}
+		})
+	}
+	if spoilt < 150 {
+		t.Errorf("only %d places were spoilt", spoilt)
+	}
+}
+
+// spoil gives each field of object that its schema closes another value, one
+// after the other, and puts the old one back.
+func spoil(s schema, defs map[string]schema, object map[string]any, try func(name string, was, is any)) {
+	if to, ok := defs[strings.TrimPrefix(s.Ref, "#/$defs/")]; ok {
+		s = to
+	}
+	for name, value := range object {
+		of := s.Properties[name]
+		set := func(is any) {
+			object[name] = is
+			try(name, value, is)
+			object[name] = value
+		}
+		switch value := value.(type) {
+		case string:
+			if of.Enum != nil {
+				set("BOGUS")
+			}
+			if strings.HasSuffix(name, "Id") && slices.Contains(s.Required, name) {
+				set("")
+			}
+			if _, err := time.Parse(time.RFC3339Nano, value); err == nil && slices.Contains(s.Required, name) {
+				set("0001-01-01T00:00:00Z")
+			}
+		case float64:
+			if of.Minimum != nil {
+				set(*of.Minimum - 1)
+			}
+			if of.Maximum != nil {
+				set(*of.Maximum + 1)
+			}
+		case map[string]any:
+			spoil(of, defs, value, try)
+		case []any:
+			for _, item := range value {
+				if inner, ok := item.(map[string]any); ok && of.Items != nil {
+					spoil(*of.Items, defs, inner, try)
+				}
 			}
 		}
 	}

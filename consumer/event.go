@@ -131,11 +131,11 @@ type envelope struct {
 // readEnvelope returns the envelope that the contract asks for.
 func readEnvelope(prefix string) (envelope, error) {
 	v := envelope{prefix: prefix}
-	names, err := requiredBy("envelope")
+	s, err := schemaOf("envelope")
 	if err != nil {
 		return v, err
 	}
-	for _, name := range names {
+	for _, name := range s.Required {
 		if name != "data" { // the body
 			v.required = append(v.required, "ce-"+name)
 		}

@@ -35,7 +35,10 @@ func ExampleClient_Run() {
 		},
 	}
 
-	prompt := consumer.Prompt{MemberID: "member-1", ConnectionID: "clinic", PromptID: "conn.1", Action: consumer.ActOAuth, Notify: true}
+	prompt := consumer.Prompt{
+		MemberID: "member-1", ConnectionID: "clinic", PromptID: "conn.1", Action: consumer.ActOAuth, Reason: "expired", Urgency: consumer.Required, Notify: true,
+		ConnectionStatus: consumer.Expired, OpenedAt: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC),
+	}
 	opened := stream.Publish(consumer.PromptOpened, "member", "conn", prompt)
 	lost := stream.Publish(consumer.PromptReminded, "member", "conn", prompt)
 	closed, downtime := prompt, int64(90)
@@ -82,7 +85,10 @@ func ExampleClient_StartPrompt() {
 // Gaps and late deliveries have the same way back: the agenda, which is whole.
 func ExampleClient_Agenda() {
 	stream := consumer.NewMemory(time.Now())
-	prompt := consumer.Prompt{MemberID: "member-1", ConnectionID: "clinic", PromptID: "conn.1", Action: consumer.ActDirect}
+	prompt := consumer.Prompt{
+		MemberID: "member-1", ConnectionID: "clinic", PromptID: "conn.1", Action: consumer.ActDirect, Reason: "expired", Urgency: consumer.Optional,
+		ConnectionStatus: consumer.Disconnected, OpenedAt: time.Now(),
+	}
 	stream.Publish(consumer.PromptOpened, "member", "conn", prompt)
 	agenda, err := stream.Client().Agenda(context.Background(), "member")
 	for _, p := range agenda.Prompts {

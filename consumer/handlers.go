@@ -1,18 +1,10 @@
 package consumer
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"iter"
-	"reflect"
 	"runtime/debug"
-	"slices"
-	"strings"
-
-	"github.com/smartconnect/connector/schemas"
+	"sync"
 )
 
 // Handlers are what a service does about events; set those you need. The
@@ -176,19 +168,17 @@ func (h *Handlers) table() []entry {
 	}
 }
 
-// entryOf returns the entry of a typed handler, which may be nil.
+// entryOf returns the entry of a typed handler, which may be nil. The schema is
+// read when the first event of the type comes.
 func entryOf[T any](t Type, f func(context.Context, Event, T) error) entry {
-	names, err := requiredBy(string(t))
-	var required []field
-	for _, name := range names {
-		required = append(required, field{name, mayBeNull(reflect.TypeFor[T](), name)})
-	}
+	schema := sync.OnceValues(func() (body[T], error) { return bodyOf[T](t) })
 	read := func(e Event) (T, error) {
+		b, err := schema()
 		if err != nil {
 			var none T
 			return none, err
 		}
-		return decodeData[T](e, required)
+		return b.read(e)
 	}
 	return entry{
 		typ: t, set: f != nil,
@@ -201,108 +191,6 @@ func entryOf[T any](t Type, f func(context.Context, Event, T) error) entry {
 			return f(ctx, e, data)
 		},
 	}
-}
-
-// A field is one that the schema requires.
-type field struct {
-	name string
-	null bool // may be null
-}
-
-// requiredBy returns the fields that a schema requires.
-func requiredBy(name string) ([]string, error) {
-	body, err := schemas.FS.ReadFile(name + ".json")
-	if err != nil {
-		return nil, fmt.Errorf("consumer: schema %s: %w", name, err)
-	}
-	var schema struct {
-		Required []string `json:"required"`
-	}
-	if err := json.Unmarshal(body, &schema); err != nil {
-		return nil, fmt.Errorf("consumer: schema %s: %w", name, err)
-	}
-	return schema.Required, nil
-}
-
-// decodeData reads the body of e. Its errors quote nothing of it.
-func decodeData[T any](e Event, required []field) (T, error) {
-	var data T
-	var wrongType *json.UnmarshalTypeError
-	err := json.Unmarshal(e.Data, &data)
-	if object := bytes.HasPrefix(bytes.TrimLeft(e.Data, " \t\r\n"), []byte("{")); !object || err != nil && !errors.As(err, &wrongType) {
-		return data, fmt.Errorf("%w: the body of %s is no JSON object", ErrMalformed, e.Type)
-	}
-	if name, why := lacks(e.Data, required); why != "" {
-		return data, fmt.Errorf("%w: the body of %s has %s", ErrMalformed, e.Type, fmt.Sprintf(why, name))
-	}
-	if err != nil {
-		return data, fmt.Errorf("%w: the body of %s is not what its schema says", ErrMalformed, e.Type)
-	}
-	return data, nil
-}
-
-// lacks returns the first required field that an object does not have, or has
-// as a null it must not be, and how to say so. To the JSON decoder a field that
-// is absent and one that is empty are the same, so it cannot tell.
-func lacks(object []byte, required []field) (name, why string) {
-	there := make([]bool, len(required))
-	for key, value := range members(object) {
-		i := slices.IndexFunc(required, func(f field) bool { return f.name == string(key) })
-		if i < 0 {
-			continue
-		}
-		if !required[i].null && bytes.HasPrefix(value, []byte("null")) {
-			return required[i].name, "a %s that is null"
-		}
-		there[i] = true
-	}
-	if i := slices.Index(there, false); i >= 0 {
-		return required[i].name, "no %s"
-	}
-	return "", ""
-}
-
-// members goes through the members of a JSON object that the decoder has found
-// well-formed: each key as it is written, and what begins with its value.
-func members(object []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(key, value []byte) bool) {
-		depth, isKey := 0, false
-		for i := 0; i < len(object); i++ {
-			switch object[i] {
-			case '{', '[':
-				depth++
-				isKey = depth == 1
-			case '}', ']':
-				depth--
-			case ',':
-				isKey = depth == 1
-			case '"':
-				from := i + 1
-				for i = from; object[i] != '"'; i++ {
-					if object[i] == '\\' {
-						i++
-					}
-				}
-				if !isKey {
-					continue
-				}
-				isKey = false
-				value := bytes.TrimLeft(object[i+1:], ": \t\r\n")
-				if !yield(object[from:i], value) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// mayBeNull reports whether the field of t that is called name can hold that
-// it is null.
-func mayBeNull(t reflect.Type, name string) bool {
-	return slices.ContainsFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool {
-		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		return tag == name && f.Type.Kind() == reflect.Pointer
-	})
 }
 
 // sane calls f and returns its panic as an error: one bad event must not stop

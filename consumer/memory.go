@@ -31,6 +31,7 @@ type Memory struct {
 	life   string        // ends the ids of what was published since a restore
 	start  func(promptID, memberID string) (Started, error)
 	envelope
+	table []entry
 }
 
 // NewMemory returns an empty stream whose clock stands at now. The clock moves
@@ -43,7 +44,7 @@ func NewMemory(now time.Time) *Memory {
 	return &Memory{
 		now: now, last: map[string]uint64{}, open: map[string][]Prompt{}, done: map[string]map[uint64]bool{}, held: map[uint64]bool{},
 		start:    func(string, string) (Started, error) { return Started{}, NotFound },
-		envelope: v,
+		envelope: v, table: new(Handlers).table(),
 	}
 }
 
@@ -66,7 +67,9 @@ func (m *Memory) OnStart(f func(promptID, memberID string) (Started, error)) {
 
 // Publish stores an event with data of the type's kind, about a member and a
 // part (connection, recommendation or source), numbered as the connector does.
-// A prompt also changes the member's agenda.
+// A prompt also changes the member's agenda. Data that the connector would not
+// write, such as a prompt without its urgency, is a mistake in the test, and
+// panics; PublishRaw stores anything.
 func (m *Memory) Publish(t Type, member, part string, data any) Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,6 +109,13 @@ func (m *Memory) publish(t Type, member, part string, data any) Event {
 	e, err := m.decode(m.store(subject, h, body))
 	if err != nil {
 		panic(err) // a mistake in the test: such an event cannot be
+	}
+	i := slices.IndexFunc(m.table, func(known entry) bool { return known.typ == t })
+	if i < 0 {
+		panic(fmt.Sprintf("consumer: Publish: %s is no type of the contract", t))
+	}
+	if err := m.table[i].check(e); err != nil {
+		panic(fmt.Sprintf("%v; the connector writes no such event", err))
 	}
 	return e
 }

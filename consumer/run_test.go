@@ -278,9 +278,10 @@ func TestClientOnABroker(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	const rest = `"incarnation":"i","sequences":{},"latest":{}`
 	publish("sc.v1.prompt.m.a", string(consumer.PromptOpened), body)
-	publish("sc.v1.agenda.m", string(consumer.AgendaSnapshot), `{"memberId":"secret-member","prompts":[`+body+`]}`)
-	publish("sc.v1.member.m", string(consumer.MemberSnapshot), `{"memberId":"secret-member","consent":{"read":true,"provision":"permit"}}`)
+	publish("sc.v1.agenda.m", string(consumer.AgendaSnapshot), `{"memberId":"secret-member","prompts":[`+body+`],`+rest+`,"asked":[],"access":null,"pushes":[],"decided":"x"}`)
+	publish("sc.v1.member.m", string(consumer.MemberSnapshot), `{"memberId":"secret-member","consent":{"read":true,"provision":"permit"},`+rest+`,"connections":[],"task":null,"recommendations":[],"observation":{}}`)
 	if p, ok, err := client.Current(t.Context(), "a.1"); err != nil || !ok || p.Action != consumer.ActOAuth {
 		t.Errorf("current: %+v, %v, %v", p, ok, err)
 	}
@@ -292,6 +293,11 @@ func TestClientOnABroker(t *testing.T) {
 	}
 	if _, err := client.Agenda(t.Context(), "nobody"); !errors.Is(err, consumer.ErrNothing) {
 		t.Errorf("agenda of nobody: %v", err)
+	}
+	// An agenda that says nothing is not one that asks for nothing.
+	publish("sc.v1.agenda.broken", string(consumer.AgendaSnapshot), `{}`)
+	if _, err := client.Agenda(t.Context(), "broken"); !errors.Is(err, consumer.ErrMalformed) {
+		t.Errorf("a broken agenda: %v", err)
 	}
 	publish("sc.v1.agenda.later", "smartconnect.agenda.snapshot.v2", `{"prompts":[]}`)
 	if _, err := client.Agenda(t.Context(), "later"); !errors.Is(err, consumer.ErrUnknownType) || !strings.Contains(err.Error(), "snapshot.v2") {

@@ -69,7 +69,10 @@ func (h *told) want(t *testing.T, want ...string) {
 }
 
 func ask(id string) consumer.Prompt {
-	return consumer.Prompt{MemberID: "id", ConnectionID: "clinic", PromptID: id, Action: consumer.ActOAuth, Notify: true}
+	return consumer.Prompt{
+		MemberID: "id", ConnectionID: "clinic", PromptID: id, Action: consumer.ActOAuth, Urgency: consumer.Required, Notify: true,
+		ConnectionStatus: consumer.Expired, OpenedAt: time.Unix(1, 0),
+	}
 }
 
 func resolved(id string) consumer.Prompt {
@@ -332,6 +335,9 @@ func header(change map[string]string) nats.Header {
 
 const body = `{"memberId":"secret-member","connectionId":"c","promptId":"a.1","action":"oauth","reason":"expired","urgency":"required","notify":true,"connectionStatus":"EXPIRED","openedAt":"2001-09-09T01:46:40Z","reminder":1,"flapCount":0}`
 
+// with returns a body in which one thing is another.
+func with(is, other string) string { return strings.Replace(body, is, other, 1) }
+
 // bad lists messages that no handler can use, each with a word of the reason.
 func bad() map[string]struct {
 	header nats.Header
@@ -349,6 +355,19 @@ func bad() map[string]struct {
 		"body without a field":  {header(nil), `{"memberId":"secret-member"}`, "has no connectionId"},
 		"field of another type": {header(nil), strings.Replace(body, `"a.1"`, `17`, 1), "not what its schema says"},
 		"null":                  {header(nil), "null", "no JSON object"},
+		"a word of no list":     {header(nil), with(`"urgency":"required"`, `"urgency":"BOGUS"`), "urgency"},
+		"another of no list":    {header(nil), with(`"action":"oauth"`, `"action":"pray"`), "action"},
+		"an empty word":         {header(nil), with(`"urgency":"required"`, `"urgency":""`), "urgency"},
+		"a word in another key": {header(nil), with(`"urgency":"required"`, `"urgency":"required","URGENCY":"BOGUS"`), "urgency"},
+		"less than nothing":     {header(nil), with(`"reminder":1`, `"reminder":-1`), "reminder"},
+		"less than never":       {header(nil), with(`"flapCount":0`, `"flapCount":-1`), "flapCount"},
+		"an empty prompt id":    {header(nil), with(`"a.1"`, `""`), "promptId"},
+		"an empty member id":    {header(nil), with(`"secret-member"`, `""`), "memberId"},
+		"an empty connection":   {header(nil), with(`"connectionId":"c"`, `"connectionId":""`), "connectionId"},
+		"opened at no time":     {header(nil), with(`"openedAt":"2001-09-09T01:46:40Z"`, `"openedAt":"0001-01-01T00:00:00Z"`), "openedAt"},
+		"opened at no clock":    {header(nil), with(`"openedAt":"2001-09-09T01:46:40Z"`, `"openedAt":"yesterday"`), "not what its schema says"},
+		"closed at no time":     {header(map[string]string{"ce-type": string(consumer.PromptResolved)}), with(`"flapCount":0`, `"flapCount":0,"closedAt":"0001-01-01T00:00:00Z","downtime":1`), "closedAt"},
+		"down for less than 0":  {header(map[string]string{"ce-type": string(consumer.PromptResolved)}), with(`"flapCount":0`, `"flapCount":0,"closedAt":"2001-09-09T01:46:40Z","downtime":-1`), "downtime"},
 		"no header at all":      {nil, body, "ce-specversion"},
 		"other specversion":     {header(map[string]string{"ce-specversion": "2.0"}), body, "ce-specversion"},
 		"no id":                 {header(map[string]string{"ce-id": ""}), body, "no ce-id"},
