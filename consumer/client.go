@@ -168,6 +168,21 @@ func head[T any](ctx context.Context, c *Client, t Type, member string, schema f
 	return data, nil
 }
 
+// CurrentAccess reports whether the end of access that e, an access.ended, told
+// of still asks something of the member, and returns it as it is now. Ask before
+// a push: consent may have been given again since.
+func (c *Client) CurrentAccess(ctx context.Context, e Event) (AgendaAccess, bool, error) {
+	agenda, err := c.Agenda(ctx, e.Member)
+	if errors.Is(err, ErrNothing) {
+		return AgendaAccess{}, false, nil
+	}
+	if err != nil {
+		return AgendaAccess{}, false, err
+	}
+	access, over := agenda.Ended(e)
+	return access, over, nil
+}
+
 // Current reports whether a prompt is still asked, and returns it as it is
 // now. Ask before a push, above all before one that comes late.
 func (c *Client) Current(ctx context.Context, promptID string) (Prompt, bool, error) {

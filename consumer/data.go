@@ -361,6 +361,16 @@ type AgendaAccess struct {
 	RestoredAt  time.Time `json:"restoredAt,omitzero"`
 }
 
+// Ended returns the end of access that e, an access.ended, told of, as long as
+// it asks something of the member: until consent is given again. A later end has
+// an event of its own.
+func (a *Agenda) Ended(e Event) (AgendaAccess, bool) {
+	if a.Access == nil || !a.Access.PermittedAt.IsZero() || !a.Access.RestoredAt.IsZero() || a.Access.EndedAt.After(e.Recorded) {
+		return AgendaAccess{}, false
+	}
+	return *a.Access, true
+}
+
 // Open returns the open prompt of a connection.
 func (a *Agenda) Open(promptID string) (Prompt, bool) {
 	i := slices.IndexFunc(a.Prompts, func(p Prompt) bool { return p.PromptID == promptID })

@@ -58,7 +58,7 @@ type Handlers struct {
 	// Replayed gets what is no news: copies made by a replay, what a durable that
 	// was set back reads again, and requests to the member that came late (see
 	// [Subscription].MaxAge). Nothing here may push without asking
-	// [Client.Current]. Not set: they are acknowledged.
+	// [Client.Current] or [Client.CurrentAccess]. Not set: they are acknowledged.
 	Replayed func(context.Context, Event) error
 
 	// Forgotten says that the member of this token was forgotten: delete what

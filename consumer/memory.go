@@ -23,7 +23,7 @@ type Memory struct {
 	now    time.Time
 	msgs   []message
 	last   map[string]uint64          // sequence by subject
-	open   map[string][]Prompt        // by member
+	asked  map[string]Agenda          // by member
 	done   map[string]map[uint64]bool // by durable
 	held   map[uint64]bool
 	seq    uint64
@@ -42,7 +42,7 @@ func NewMemory(now time.Time) *Memory {
 		panic(err) // the schemas are in this binary
 	}
 	return &Memory{
-		now: now, last: map[string]uint64{}, open: map[string][]Prompt{}, done: map[string]map[uint64]bool{}, held: map[uint64]bool{},
+		now: now, last: map[string]uint64{}, asked: map[string]Agenda{}, done: map[string]map[uint64]bool{}, held: map[uint64]bool{},
 		start:    func(string, string) (Started, error) { return Started{}, NotFound },
 		envelope: v, table: new(Handlers).table(),
 	}
@@ -67,24 +67,44 @@ func (m *Memory) OnStart(f func(promptID, memberID string) (Started, error)) {
 
 // Publish stores an event with data of the type's kind, about a member and a
 // part (connection, recommendation or source), numbered as the connector does.
-// A prompt also changes the member's agenda. Data that the connector would not
+// A prompt, an end of access and its return also change the member's agenda. Data that the connector would not
 // write, such as a prompt without its urgency, is a mistake in the test, and
 // panics; PublishRaw stores anything.
 func (m *Memory) Publish(t Type, member, part string, data any) Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.publish(t, member, part, data)
-	if p, ok := data.(Prompt); ok {
-		prompts := slices.DeleteFunc(m.open[member], func(known Prompt) bool { return known.PromptID == p.PromptID })
-		if t == PromptOpened || t == PromptReminded || t == PromptAcknowledged {
-			prompts = append(prompts, p)
+	a, known := m.asked[member]
+	if !known {
+		a = Agenda{
+			Book:    Book{Incarnation: "memory", Sequences: map[string]uint64{}, Latest: map[string]string{}},
+			Prompts: []Prompt{}, Asked: []Asked{}, Pushes: []time.Time{},
 		}
-		m.open[member] = prompts
-		m.publish(AgendaSnapshot, member, "", Agenda{
-			Book: Book{Incarnation: "memory", Sequences: map[string]uint64{}, Latest: map[string]string{}}, MemberID: p.MemberID,
-			Prompts: append([]Prompt{}, prompts...), Asked: []Asked{}, Pushes: []time.Time{},
-		})
 	}
+	switch data := data.(type) {
+	case Prompt:
+		a.MemberID = data.MemberID
+		a.Prompts = slices.DeleteFunc(slices.Clone(a.Prompts), func(known Prompt) bool { return known.PromptID == data.PromptID })
+		if t == PromptOpened || t == PromptReminded || t == PromptAcknowledged {
+			a.Prompts = append(a.Prompts, data)
+		}
+	case Access:
+		a.MemberID = data.MemberID
+		switch t {
+		case AccessEnded:
+			a.Access = &AgendaAccess{Key: e.ID, Connections: []string{}, EndedAt: e.Recorded}
+		case AccessRestored:
+			if a.Access != nil {
+				restored := *a.Access
+				restored.PermittedAt, restored.RestoredAt = e.Recorded, e.Recorded
+				a.Access = &restored
+			}
+		}
+	default:
+		return e
+	}
+	m.asked[member] = a
+	m.publish(AgendaSnapshot, member, "", a)
 	return e
 }
 
@@ -141,14 +161,14 @@ func (m *Memory) Restore(e Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.msgs = slices.DeleteFunc(m.msgs, func(x message) bool { return x.seq > e.StreamSequence })
-	m.seq, m.last, m.open, m.life = e.StreamSequence, map[string]uint64{}, map[string][]Prompt{}, m.life+"-again"
+	m.seq, m.last, m.asked, m.life = e.StreamSequence, map[string]uint64{}, map[string]Agenda{}, m.life+"-again"
 	for _, msg := range m.msgs {
 		if n, err := strconv.ParseUint(attribute(msg.header, "ce-sequence"), 10, 64); err == nil {
 			m.last[msg.subject] = n
 		}
 		var a Agenda
 		if attribute(msg.header, "ce-type") == string(AgendaSnapshot) && json.Unmarshal(msg.data, &a) == nil {
-			m.open[attribute(msg.header, "ce-subject")] = a.Prompts
+			m.asked[attribute(msg.header, "ce-subject")] = a
 		}
 	}
 	for _, done := range m.done {
@@ -212,7 +232,7 @@ func (m *Memory) Forget(member string) {
 			delete(m.last, subject)
 		}
 	}
-	delete(m.open, member)
+	delete(m.asked, member)
 }
 
 // Deliver brings s everything that it has not settled yet, in order, and again

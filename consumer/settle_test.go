@@ -563,3 +563,47 @@ func TestCurrent(t *testing.T) {
 		check(nonsense, false)
 	}
 }
+
+// An end of access holds until consent is given again, and no longer: then a
+// push for it would ask for what the member has just done.
+func TestCurrentAccess(t *testing.T) {
+	stream := consumer.NewMemory(time.Unix(1e9, 0))
+	client := stream.Client()
+	check := func(e consumer.Event, want bool) {
+		t.Helper()
+		a, ok, err := client.CurrentAccess(t.Context(), e)
+		if err != nil || ok != want || ok && !a.EndedAt.Equal(e.Recorded) {
+			t.Errorf("%s: %+v, %v, %v; want %v", e.ID, a, ok, err, want)
+		}
+	}
+	over := func() consumer.Event {
+		stream.Advance(time.Minute)
+		return stream.Publish(consumer.AccessEnded, "m", "", consumer.Access{
+			MemberID: "id", Action: consumer.ActRestoreConsent, Reason: "consent_ended",
+			Connections: []consumer.AccessConnection{{ConnectionID: "clinic", IntegrationType: consumer.DirectIAS}},
+		})
+	}
+	first := over()
+	check(first, true)
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	check(first, true) // what else is asked says nothing of it
+	stream.Advance(time.Minute)
+	stream.Publish(consumer.AccessRestored, "m", "", consumer.Access{MemberID: "id", Action: consumer.ActNone, Reason: "consent_restored", Connections: []consumer.AccessConnection{}})
+	check(first, false)
+	second := over()
+	check(second, true)
+	check(first, false) // the second speaks for itself
+	if agenda, err := client.Agenda(t.Context(), "m"); err != nil || len(agenda.Prompts) != 1 {
+		t.Errorf("the agenda lost its prompt: %+v, %v", agenda, err)
+	}
+	stream.Forget("m")
+	check(second, false)
+
+	given := consumer.Agenda{Access: &consumer.AgendaAccess{EndedAt: second.Recorded, PermittedAt: second.Recorded.Add(time.Hour)}}
+	if _, over := given.Ended(second); over {
+		t.Error("consent is given again, and still it is asked for")
+	}
+	if _, over := new(consumer.Agenda).Ended(second); over {
+		t.Error("access never ended")
+	}
+}

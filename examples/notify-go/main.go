@@ -63,7 +63,11 @@ func run(ctx context.Context, url string, tap bool) error {
 	return client.Run(ctx, consumer.Subscription{Durable: "notify-go", Ledger: ledger, Handlers: consumer.Handlers{
 		PromptOpened: ask, PromptReminded: ask,
 		PromptResolved: closed, PromptWithdrawn: closed, PromptExpired: closed,
-		AccessEnded: func(_ context.Context, e consumer.Event, a consumer.Access) error {
+		AccessEnded: func(ctx context.Context, e consumer.Event, a consumer.Access) error {
+			_, over, err := client.CurrentAccess(ctx, e)
+			if err != nil || !over {
+				return err // consent was given again meanwhile
+			}
 			fmt.Fprintln(os.Stdout, "push", e.ID, "access ended:", a.Action, "for", len(a.Connections), "connections")
 			return nil
 		},
