@@ -237,16 +237,37 @@ type Started struct {
 	Status      Status `json:"status,omitempty"`      // activate_direct: what the connection is now
 }
 
-// StartPrompt does what the member's tap on a prompt asks for. memberID is
-// b.well's id of the member who is signed in: a prompt of another member is
-// not found. An error that is a [Refusal] is the connector's answer.
-func (c *Client) StartPrompt(ctx context.Context, promptID, memberID string) (Started, error) {
-	return c.start(ctx, map[string]string{"promptId": promptID, "memberId": memberID})
+// StartPrompt does what the member's tap on a prompt asks for. Whose prompt it
+// is, is not asked: use it where you know, such as for one out of an event or an
+// agenda. For an id that an app sends use [Client.StartPromptFor]. An error that
+// is a [Refusal] is the connector's answer.
+func (c *Client) StartPrompt(ctx context.Context, promptID string) (Started, error) {
+	return c.start(ctx, map[string]string{"promptId": promptID})
 }
 
-// StartOffer does what the tap on a recommended source asks for.
-func (c *Client) StartOffer(ctx context.Context, offerID, memberID string) (Started, error) {
-	return c.start(ctx, map[string]string{"offerId": offerID, "memberId": memberID})
+// StartPromptFor does the same for the member who is signed in: memberID is
+// b.well's id of theirs, and a prompt of somebody else is [NotFound].
+func (c *Client) StartPromptFor(ctx context.Context, promptID, memberID string) (Started, error) {
+	return c.startFor(ctx, memberID, map[string]string{"promptId": promptID, "memberId": memberID})
+}
+
+// StartOffer does what the tap on a recommended source asks for, whosever it is.
+func (c *Client) StartOffer(ctx context.Context, offerID string) (Started, error) {
+	return c.start(ctx, map[string]string{"offerId": offerID})
+}
+
+// StartOfferFor does the same for the member who is signed in.
+func (c *Client) StartOfferFor(ctx context.Context, offerID, memberID string) (Started, error) {
+	return c.startFor(ctx, memberID, map[string]string{"offerId": offerID, "memberId": memberID})
+}
+
+// startFor refuses to ask for nobody: to the connector an empty member is none
+// to check, and a session without an id would open everybody's prompts.
+func (c *Client) startFor(ctx context.Context, memberID string, what map[string]string) (Started, error) {
+	if memberID == "" {
+		return Started{}, BadRequest
+	}
+	return c.start(ctx, what)
 }
 
 func (c *Client) start(ctx context.Context, what map[string]string) (Started, error) {

@@ -70,7 +70,7 @@ func ExampleClient_StartPrompt() {
 	})
 	client := stream.Client()
 	for _, prompt := range []string{"conn.1", "conn.2"} {
-		started, err := client.StartPrompt(context.Background(), prompt, "member-1")
+		started, err := client.StartPrompt(context.Background(), prompt)
 		if refusal, ok := errors.AsType[consumer.Refusal](err); ok {
 			fmt.Println(prompt, "is refused:", string(refusal))
 			continue

@@ -58,7 +58,8 @@ func (m *Memory) Advance(d time.Duration) {
 	m.now = m.now.Add(d)
 }
 
-// OnStart sets what the connector answers to a tap. A [Refusal] is a refusal.
+// OnStart sets what the connector answers to a tap, memberID being empty where
+// it was not given. A [Refusal] is a refusal.
 func (m *Memory) OnStart(f func(promptID, memberID string) (Started, error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

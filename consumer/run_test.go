@@ -305,7 +305,7 @@ func TestClientOnABroker(t *testing.T) {
 	}
 	sub, err := js.Conn().Subscribe("sc.svc.v1.prompt.start", func(m *nats.Msg) {
 		var r map[string]string
-		if err := json.Unmarshal(m.Data, &r); err != nil || r["promptId"] != "a.1" || r["memberId"] != "member-1" {
+		if err := json.Unmarshal(m.Data, &r); err != nil || r["promptId"]+r["offerId"] != "a.1" && r["promptId"]+r["offerId"] != "o" || r["memberId"] == "member-2" {
 			_ = m.RespondMsg(&nats.Msg{Header: nats.Header{micro.ErrorCodeHeader: {"stale_prompt"}, micro.ErrorHeader: {"closed"}}})
 			return
 		}
@@ -315,10 +315,24 @@ func TestClientOnABroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	if s, err := client.StartPrompt(t.Context(), "a.1", "member-1"); err != nil || s.Status != consumer.Connected {
-		t.Errorf("start: %+v, %v", s, err)
+	for name, start := range map[string]func() (consumer.Started, error){
+		"by the id alone": func() (consumer.Started, error) { return client.StartPrompt(t.Context(), "a.1") },
+		"by its member":   func() (consumer.Started, error) { return client.StartPromptFor(t.Context(), "a.1", "member-1") },
+		"an offer":        func() (consumer.Started, error) { return client.StartOffer(t.Context(), "o") },
+		"a member's":      func() (consumer.Started, error) { return client.StartOfferFor(t.Context(), "o", "member-1") },
+	} {
+		if s, err := start(); err != nil || s.Status != consumer.Connected {
+			t.Errorf("start %s: %+v, %v", name, s, err)
+		}
 	}
-	_, err = client.StartPrompt(t.Context(), "a.1", "member-2")
+	// Nobody is signed in: that is no leave to start whatever there is.
+	for _, start := range []func(context.Context, string, string) (consumer.Started, error){client.StartPromptFor, client.StartOfferFor} {
+		_, err = start(t.Context(), "a.1", "")
+		if refusal, ok := errors.AsType[consumer.Refusal](err); !ok || refusal != consumer.BadRequest {
+			t.Errorf("started for nobody: %v", err)
+		}
+	}
+	_, err = client.StartPromptFor(t.Context(), "a.1", "member-2")
 	if refusal, ok := errors.AsType[consumer.Refusal](err); !ok || refusal != consumer.StalePrompt {
 		t.Errorf("refused start: %v", err)
 	}

@@ -52,7 +52,7 @@ func run(ctx context.Context, url string, tap bool) error {
 		if !tap {
 			return nil
 		}
-		started, err := client.StartPrompt(ctx, p.PromptID, p.MemberID)
+		started, err := client.StartPrompt(ctx, p.PromptID)
 		fmt.Fprintln(os.Stdout, "tap", p.PromptID, started.Method, err) // the URL is for the member's browser alone
 		return nil
 	}
