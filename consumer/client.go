@@ -312,7 +312,16 @@ func (s server) request(ctx context.Context, subject string, body []byte) (*nats
 	return s.nc.RequestWithContext(ctx, subject, body)
 }
 
+// patience is how long one question to the stream may take where its asker set
+// no limit: the broker does not answer whom it grants nothing.
+const patience = 10 * time.Second
+
 func (s server) message(ctx context.Context, which map[string]any) (*message, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
 	body, err := json.Marshal(which)
 	if err != nil {
 		return nil, err

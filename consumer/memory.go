@@ -258,19 +258,20 @@ func (m *Memory) Deliver(ctx context.Context, s Subscription) error {
 	l := &lane{trying: map[string]*trial{}}
 	for range 100 * r.Tries {
 		var wait time.Duration
+		settled := true
 		for _, msg := range m.pending(r, done) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			if v := r.settle(ctx, l, msg); v.later() {
-				wait = max(wait, v.delay)
+				settled, wait = false, max(wait, v.delay)
 				continue
 			}
 			m.mu.Lock()
 			done[msg.seq] = true
 			m.mu.Unlock()
 		}
-		if wait == 0 {
+		if settled {
 			return nil
 		}
 		m.Advance(wait)

@@ -65,7 +65,7 @@ func (in *reader) inOrder(ctx context.Context) (jetstream.Msg, *jetstream.MsgMet
 	for {
 		m, err := in.messages.Next(jetstream.NextMaxWait(idle))
 		if errors.Is(err, nats.ErrTimeout) {
-			last, err := in.broker.last(ctx, in.prefix+".>")
+			last, err := in.last(ctx)
 			if err == nil && last != nil && in.at.seq > 0 && last.seq <= in.at.seq && last.stored.After(in.at.stored) {
 				return nil, nil, errRestored
 			}
@@ -79,7 +79,7 @@ func (in *reader) inOrder(ctx context.Context) (jetstream.Msg, *jetstream.MsgMet
 			return nil, nil, err
 		}
 		if in.at.seq > 0 && meta.Consumer != in.at.consumer {
-			was, err := in.broker.next(ctx, in.prefix+".>", in.at.seq)
+			was, err := in.find(ctx, in.prefix+".>", in.at.seq)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -90,6 +90,13 @@ func (in *reader) inOrder(ctx context.Context) (jetstream.Msg, *jetstream.MsgMet
 		in.at = position{meta.Consumer, meta.Sequence.Stream, meta.Timestamp.UTC()}
 		return m, meta, nil
 	}
+}
+
+// last returns the last message of the stream, nil if there is none.
+func (in *reader) last(ctx context.Context) (*message, error) {
+	ctx, cancel := context.WithTimeout(ctx, in.Timeout)
+	defer cancel()
+	return in.broker.last(ctx, in.prefix+".>")
 }
 
 // ofDurable waits for the next message of the durable. Its deliveries are

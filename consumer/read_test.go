@@ -57,7 +57,7 @@ func TestAnIdleRunLooksAtTheStream(t *testing.T) {
 			if c.last != nil {
 				m.msgs = []message{{subject: "sc.v1.task.m", seq: c.last.Sequence.Stream, stored: c.last.Timestamp}}
 			}
-			in := &reader{runner: &runner{broker: memory{m}, envelope: m.envelope}, messages: &reading{at(7, 100), nil, nil}}
+			in := &reader{runner: &runner{broker: memory{m}, envelope: m.envelope, Subscription: Subscription{Timeout: time.Second}}, messages: &reading{at(7, 100), nil, nil}}
 			if _, err := in.next(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -54,7 +54,7 @@ type Subscription struct {
 	Projection bool
 
 	Workers  int                           // handlers at work at once; one member's events always in one; default 8
-	Timeout  time.Duration                 // of one call of a handler; default 1 min
+	Timeout  time.Duration                 // of one call of a handler, of the ledger, and of a question to the stream; default 1 min
 	Tries    int                           // of an event before it is poison; default 20, about an hour
 	Delay    func(tries int) time.Duration // until the next try; default 1 s, doubled up to 5 min
 	AckWait  time.Duration                 // when the broker gives up on a silent process; default 30 s; of a new durable

@@ -72,14 +72,14 @@ func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
 		v, _ := r.attempt(ctx, l, m, Mark{})
 		return v
 	}
-	mark, err := r.Ledger.Last(ctx, m.subject)
+	mark, err := r.mark(ctx, m.subject)
 	if err != nil {
-		return verdict{Failed, r.Delay(1), err}
+		return r.again(m, Failed, r.Delay(1), err)
 	}
 	if m.seq <= mark.Stream {
 		same, err := r.sameStream(ctx, m, mark)
 		if err != nil {
-			return verdict{Waiting, r.Delay(1), err}
+			return r.again(m, Waiting, r.Delay(1), err)
 		}
 		if same {
 			r.observe(glance(m), m, Double, nil)
@@ -100,7 +100,7 @@ func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
 	}
 	mark, err = r.catchUp(ctx, l, m, mark)
 	if err != nil {
-		return verdict{Waiting, r.Delay(1), err}
+		return r.again(m, Waiting, r.Delay(1), err)
 	}
 	v, _ := r.attempt(ctx, l, m, mark)
 	return v
@@ -111,11 +111,45 @@ func (r *runner) settle(ctx context.Context, l *lane, m message) verdict {
 // deleted: then the stream knows.
 func (r *runner) waits(l *lane, m message, mark Mark) (verdict, bool) {
 	t := l.trying[m.subject]
-	if t == nil || t.seq <= mark.Stream || t.seq >= m.seq {
-		return verdict{}, false
+	if t != nil && t.seq <= mark.Stream {
+		delete(l.trying, m.subject) // somebody else has done it
+		t = nil
 	}
 	now := r.now()
-	return verdict{Waiting, max(t.at.Sub(now), 0) + 20*time.Millisecond, nil}, now.Before(t.at.Add(r.AckWait))
+	if t == nil || t.seq >= m.seq || !now.Before(t.at.Add(r.AckWait)) {
+		return verdict{}, false
+	}
+	return r.again(m, Waiting, max(t.at.Sub(now), 0)+20*time.Millisecond, nil), true
+}
+
+// again has m come again without anything being done about it.
+func (r *runner) again(m message, o Outcome, delay time.Duration, err error) verdict {
+	r.observe(glance(m), m, o, err)
+	return verdict{o, delay, err}
+}
+
+// mark asks the ledger how far a subject is done. Nobody who is asked may hold
+// up a worker for ever: not the ledger, nor the broker, who does not answer whom
+// it grants nothing.
+func (r *runner) mark(ctx context.Context, subject string) (Mark, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	return r.Ledger.Last(ctx, subject)
+}
+
+// enter has the ledger remember how far a subject is done.
+func (r *runner) enter(ctx context.Context, subject string, mark Mark) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	return r.Ledger.Done(ctx, subject, mark)
+}
+
+// find returns the first message of a subject from a stream sequence on, nil if
+// there is none.
+func (r *runner) find(ctx context.Context, subject string, from uint64) (*message, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	return r.broker.next(ctx, subject, from)
 }
 
 // sameStream reports whether m, whose place is not after the mark's, stands in
@@ -127,7 +161,7 @@ func (r *runner) sameStream(ctx context.Context, m message, mark Mark) (bool, er
 	}
 	// The clocks of servers that led the stream in turn may differ, and a ledger
 	// may not have kept the time. The message of the mark itself knows.
-	at, err := r.broker.next(ctx, m.subject, mark.Stream)
+	at, err := r.find(ctx, m.subject, mark.Stream)
 	switch {
 	case err != nil:
 		return false, err
@@ -155,8 +189,8 @@ func (r *runner) restored(ctx context.Context, l *lane, m message, mark Mark) (v
 		}
 	}
 	reset := Mark{Stored: mark.Stored}
-	if err := r.Ledger.Done(ctx, m.subject, reset); err != nil {
-		return verdict{Failed, r.Delay(1), err}, mark
+	if err := r.enter(ctx, m.subject, reset); err != nil {
+		return r.again(m, Failed, r.Delay(1), err), mark
 	}
 	return verdict{}, reset
 }
@@ -187,7 +221,7 @@ func (r *runner) catchUp(ctx context.Context, l *lane, m message, mark Mark) (Ma
 		from = *m.standing.floor
 	}
 	for {
-		next, err := r.broker.next(ctx, m.subject, from+1)
+		next, err := r.find(ctx, m.subject, from+1)
 		if err != nil {
 			return mark, err
 		}
@@ -243,8 +277,8 @@ func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (ve
 			}
 			// What follows may fail: the gap was told all the same.
 			mark = Mark{Stream: mark.Stream, Sequence: e.Sequence - 1, Stored: mark.Stored}
-			if err := r.Ledger.Done(ctx, m.subject, mark); err != nil {
-				return verdict{Failed, r.Delay(1), err}, mark
+			if err := r.enter(ctx, m.subject, mark); err != nil {
+				return r.again(m, Failed, r.Delay(1), err), mark
 			}
 		}
 	}
@@ -339,8 +373,8 @@ func (r *runner) late(e Event) bool {
 // done enters the mark.
 func (r *runner) done(ctx context.Context, l *lane, m message, o Outcome, e Event, mark Mark) (verdict, Mark) {
 	if m.replay() == "" {
-		if err := r.Ledger.Done(ctx, m.subject, mark); err != nil {
-			return verdict{Failed, r.Delay(1), err}, mark
+		if err := r.enter(ctx, m.subject, mark); err != nil {
+			return r.again(m, Failed, r.Delay(1), err), mark
 		}
 	}
 	delete(l.trying, m.subject)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -606,4 +607,91 @@ func TestCurrentAccess(t *testing.T) {
 	if _, over := new(consumer.Agenda).Ended(second); over {
 		t.Error("access never ended")
 	}
+}
+
+// ledgers and brokers that fail are told of like handlers that do: whoever only
+// saw that nothing comes could not know why.
+func TestWhatHoldsUpIsTold(t *testing.T) {
+	stream, h := consumer.NewMemory(time.Unix(1e9, 0)), &told{}
+	stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+	stream.Publish(consumer.PromptReminded, "m", "a", ask("a.1"))
+	s := h.subscription(func(e consumer.Event) error {
+		if e.Sequence == 1 && len(h.outcomes) < 5 {
+			return errors.New("not now")
+		}
+		return nil
+	})
+	s.Tries, s.Ledger = 10, &moody{MemoryLedger: consumer.NewMemoryLedger(), fails: 2}
+	// A try is due at once, so that only the order makes the second wait.
+	s.Delay = func(int) time.Duration { return 0 }
+	s.Settled = func(e consumer.Event, o consumer.Outcome, err error) {
+		h.outcomes = append(h.outcomes, fmt.Sprintf("#%d %s %v", e.Sequence, o, err))
+	}
+	if err := stream.Deliver(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	h.want(t, "opened a.1 #1", "reminded a.1 #2")
+	want := []string{
+		"#1 failed the ledger is away", "#2 failed the ledger is away",
+		"#1 failed not now", "#2 waiting <nil>", "#1 failed not now",
+		"#2 waiting <nil>", "#1 handled <nil>", "#2 handled <nil>",
+	}
+	if !slices.Equal(h.outcomes, want) {
+		t.Errorf("told of %q, want %q", h.outcomes, want)
+	}
+}
+
+// moody is a ledger that cannot be read at first.
+type moody struct {
+	*consumer.MemoryLedger
+	fails int
+}
+
+func (l *moody) Last(ctx context.Context, subject string) (consumer.Mark, error) {
+	if l.fails > 0 {
+		l.fails--
+		return consumer.Mark{}, errors.New("the ledger is away")
+	}
+	return l.MemoryLedger.Last(ctx, subject)
+}
+
+// Whoever is asked and never answers holds up no worker for ever, and with it
+// the stop of the service.
+func TestNobodyHoldsUpAWorker(t *testing.T) {
+	for name, l := range map[string]consumer.Ledger{"reading": silent{reads: true}, "writing": silent{}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				stream, h := consumer.NewMemory(time.Now()), &told{}
+				stream.Publish(consumer.PromptOpened, "m", "a", ask("a.1"))
+				s := h.subscription(nil)
+				ctx, cancel := context.WithCancel(t.Context())
+				s.Ledger, s.Timeout = l, time.Minute
+				s.Settled = func(_ consumer.Event, o consumer.Outcome, err error) {
+					if o != consumer.Failed || !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("%s, %v", o, err)
+					}
+					cancel()
+				}
+				if err := stream.Deliver(ctx, s); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// silent is a ledger that never answers, or never an entry.
+type silent struct{ reads bool }
+
+func (l silent) Last(ctx context.Context, _ string) (consumer.Mark, error) {
+	if !l.reads {
+		return consumer.Mark{}, nil
+	}
+	<-ctx.Done()
+	return consumer.Mark{}, ctx.Err()
+}
+
+func (silent) Done(ctx context.Context, _ string, _ consumer.Mark) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
