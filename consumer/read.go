@@ -104,6 +104,14 @@ func (in *reader) last(ctx context.Context) (*message, error) {
 // moved. Where the turn is a new one, somebody else had messages in hand.
 func (in *reader) ofDurable(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
 	m, err := in.messages.Next()
+	for errors.Is(err, jetstream.ErrNoHeartbeat) {
+		// The broker is away and will come back, or the durable is gone and will
+		// not: then nothing would ever come.
+		if _, err := in.durable.Info(ctx); gone(err) {
+			return nil, nil, err
+		}
+		m, err = in.messages.Next()
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -130,7 +138,7 @@ func (in *reader) look(ctx context.Context, delivery uint64) error {
 			in.standing, err = standingOf(info, delivery)
 			return err
 		}
-		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		if gone(err) {
 			return err
 		}
 		select {
@@ -139,6 +147,11 @@ func (in *reader) look(ctx context.Context, delivery uint64) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// gone reports that there is no such durable any more.
+func gone(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // A standing is how a durable stands. It is not changed, but replaced.

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -65,5 +66,33 @@ func TestAnIdleRunLooksAtTheStream(t *testing.T) {
 				t.Errorf("it says %v, want %v", err, c.want)
 			}
 		})
+	}
+}
+
+// missing is a durable that the broker does not know, after some questions that
+// it did not hear.
+type missing struct {
+	jetstream.Consumer
+	unheard int
+}
+
+func (d *missing) Info(context.Context) (*jetstream.ConsumerInfo, error) {
+	if d.unheard--; d.unheard >= 0 {
+		return nil, nats.ErrNoResponders
+	}
+	return nil, jetstream.ErrConsumerNotFound
+}
+
+// hush is a reading in which no heartbeat comes.
+type hush struct{ reading }
+
+func (*hush) Next(...jetstream.NextOpt) (jetstream.Msg, error) { return nil, jetstream.ErrNoHeartbeat }
+
+// Where the durable went while nobody could be told, as when a broker comes back
+// without it, a run ends that would wait for ever.
+func TestARunThatHearsNothingLooksForItsDurable(t *testing.T) {
+	in := &reader{runner: &runner{}, messages: &hush{}, durable: &missing{unheard: 3}}
+	if _, err := in.next(t.Context()); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("it says %v", err)
 	}
 }

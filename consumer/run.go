@@ -189,7 +189,7 @@ func (r *runner) start() (jetstream.DeliverPolicy, *time.Time) {
 }
 
 // openDurable finds the durable, or makes it. What operators set on it stays,
-// but its subjects follow the handlers.
+// but its subjects follow the handlers, and one replica reads at a time.
 func (c *Client) openDurable(ctx context.Context, r *runner) (*reader, error) {
 	fail := func(err error) (*reader, error) {
 		return nil, fmt.Errorf("consumer: durable %s on %s: %w", r.Durable, c.Stream, err)
@@ -206,11 +206,18 @@ func (c *Client) openDurable(ctx context.Context, r *runner) (*reader, error) {
 		consumer, err = c.js.CreateConsumer(ctx, c.Stream, config)
 	case err == nil:
 		config := consumer.CachedInfo().Config
+		if err := usable(config); err != nil {
+			return fail(err)
+		}
 		have := config.FilterSubjects
 		if config.FilterSubject != "" {
 			have = []string{config.FilterSubject}
 		}
-		if !slices.Equal(slices.Sorted(slices.Values(have)), r.filters) {
+		shared := config.PriorityPolicy == jetstream.PriorityPolicyNone
+		if shared {
+			config.PriorityPolicy, config.PriorityGroups, config.PinnedTTL = jetstream.PriorityPolicyPinned, []string{group}, r.Takeover
+		}
+		if shared || !slices.Equal(slices.Sorted(slices.Values(have)), r.filters) {
 			config.FilterSubject, config.FilterSubjects = "", r.filters
 			consumer, err = c.js.UpdateConsumer(ctx, c.Stream, config)
 		}
@@ -224,14 +231,19 @@ func (c *Client) openDurable(ctx context.Context, r *runner) (*reader, error) {
 	if in.standing, err = standingOf(info, 0); err != nil {
 		return fail(err)
 	}
-	options := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(max(64, 4*r.Workers)), jetstream.WithMessagesErrOnMissingHeartbeat(false)}
+	options := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(max(64, 4*r.Workers)), jetstream.WithMessagesErrOnMissingHeartbeat(true)}
 	if groups := info.Config.PriorityGroups; len(groups) > 0 {
 		options = append(options, jetstream.PullPriorityGroup(groups[0]))
 		in.release = func() {
 			// Only a courtesy to whoever stands by: without it he takes over
-			// after the time that the durable says.
+			// after the time that the durable says. To take the turn from another
+			// would bring what he has in hand to a third.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
+			info, err := consumer.Info(ctx)
+			if err != nil || !slices.ContainsFunc(info.PriorityGroups, func(g jetstream.PriorityGroupState) bool { return g.PinnedClientID == in.pin }) {
+				return
+			}
 			if s, err := c.js.Stream(ctx, c.Stream); err == nil {
 				_ = s.UnpinConsumer(ctx, r.Durable, groups[0])
 			}
@@ -241,6 +253,23 @@ func (c *Client) openDurable(ctx context.Context, r *runner) (*reader, error) {
 		return fail(err)
 	}
 	return in, nil
+}
+
+// usable says why a durable that somebody else made would lose events, or bring
+// them in no order.
+func usable(c jetstream.ConsumerConfig) error {
+	switch {
+	case c.AckPolicy != jetstream.AckExplicitPolicy:
+		return fmt.Errorf("its ack policy is %s: what fails could not be told from what is done; make one that has each message acknowledged (explicit)", c.AckPolicy)
+	case c.MaxDeliver > 0:
+		return fmt.Errorf("it drops an event after %d deliveries, told to nobody; set its max deliver to -1: after Tries an event goes to Poison", c.MaxDeliver)
+	case c.HeadersOnly:
+		return errors.New("it leaves out bodies (headers only)")
+	case c.PriorityPolicy != jetstream.PriorityPolicyNone && c.PriorityPolicy != jetstream.PriorityPolicyPinned:
+		return errors.New("its priority policy has several replicas read at a time, in no order; make it pinned, or none")
+	default:
+		return nil
+	}
 }
 
 // run hands each message to the worker of its member.
@@ -264,13 +293,11 @@ func (r *runner) run(ctx context.Context, in *reader) error {
 	stop := context.AfterFunc(ctx, in.messages.Stop)
 	defer stop()
 	var err error
-	served := false
 	for {
 		var d delivery
 		if d, err = in.next(ctx); err != nil {
 			break
 		}
-		served = true
 		select {
 		case lanes[r.lane(d.subject)] <- d:
 			continue
@@ -283,7 +310,7 @@ func (r *runner) run(ctx context.Context, in *reader) error {
 		close(l)
 	}
 	workers.Wait()
-	if served && in.release != nil {
+	if in.pin != "" && in.release != nil {
 		in.release()
 	}
 	if ctx.Err() != nil {
