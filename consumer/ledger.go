@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +35,9 @@ type Ledger interface {
 	// Last returns the mark of a subject, the zero Mark if there is none. It
 	// must see what Done wrote before, by whatever process.
 	Last(ctx context.Context, subject string) (Mark, error)
-	// Done sets the mark of a subject.
+	// Done sets the mark of a subject. A process that stood still while another
+	// took over may be late with its own: whoever can should leave a mark alone
+	// that is further on and was stored later.
 	Done(ctx context.Context, subject string, m Mark) error
 }
 
@@ -81,6 +84,9 @@ const markAge = 400 * 24 * time.Hour
 // is made if it is not there: with so many replicas (1 to 5), and without
 // direct reads, so that the leader answers and a mark is never an old one.
 func NewKVLedger(ctx context.Context, js jetstream.JetStream, bucket, name string, replicas int) (*KVLedger, error) {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(".*>$\\\"%", r) }) {
+		return nil, fmt.Errorf("consumer: %.80q is no name for a ledger: letters, digits, - and _", name)
+	}
 	kv, err := js.KeyValue(ctx, bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		_, err = js.CreateStream(ctx, jetstream.StreamConfig{
@@ -95,32 +101,52 @@ func NewKVLedger(ctx context.Context, js jetstream.JetStream, bucket, name strin
 	if err != nil {
 		return nil, fmt.Errorf("consumer: ledger %s: %w", bucket, err)
 	}
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("consumer: ledger %s: %w", bucket, err)
+	}
+	if s, ok := status.(*jetstream.KeyValueBucketStatus); ok {
+		if c := s.StreamInfo().Config; c.AllowDirect && c.Replicas > 1 {
+			return nil, fmt.Errorf("consumer: ledger %s: its replicas answer (direct reads), and one that lags says of what is done that it is not: turn them off", bucket)
+		}
+	}
 	return &KVLedger{kv, name}, nil
 }
 
 // Last implements Ledger.
 func (l *KVLedger) Last(ctx context.Context, subject string) (Mark, error) {
+	m, _, err := l.last(ctx, subject)
+	return m, err
+}
+
+func (l *KVLedger) last(ctx context.Context, subject string) (m Mark, revision uint64, err error) {
 	entry, err := l.kv.Get(ctx, l.name+"."+subject)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Mark{}, nil
+		return Mark{}, 0, nil
+	}
+	if err == nil {
+		revision, err = entry.Revision(), json.Unmarshal(entry.Value(), &m)
 	}
 	if err != nil {
-		return Mark{}, fmt.Errorf("consumer: read a mark: %w", err)
+		return Mark{}, 0, fmt.Errorf("consumer: read a mark: %w", err)
 	}
-	var m Mark
-	if err := json.Unmarshal(entry.Value(), &m); err != nil {
-		return Mark{}, fmt.Errorf("consumer: read a mark: %w", err)
-	}
-	return m, nil
+	return m, revision, nil
 }
 
 // Done implements Ledger.
 func (l *KVLedger) Done(ctx context.Context, subject string, m Mark) error {
+	have, revision, err := l.last(ctx, subject)
+	if err != nil {
+		return err
+	}
+	if have.Stream > m.Stream && have.Stored.After(m.Stored) {
+		return nil // this process stood still, and another went on
+	}
 	body, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	if _, err := l.kv.Put(ctx, l.name+"."+subject, body); err != nil {
+	if _, err := l.kv.Update(ctx, l.name+"."+subject, body, revision); err != nil {
 		return fmt.Errorf("consumer: write a mark: %w", err)
 	}
 	return nil
