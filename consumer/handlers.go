@@ -63,7 +63,9 @@ type Handlers struct {
 
 	// Forgotten says that the member of this token was forgotten: delete what
 	// you keep of them. It is told on the subjects of the heads, so MemberSnapshot
-	// or AgendaSnapshot must be set too.
+	// or AgendaSnapshot must be set too, and if both are, it is told twice. The
+	// stream does not say it for ever: who was away for long asks
+	// [Client.State], which answers ErrNothing.
 	Forgotten func(ctx context.Context, member string) error
 
 	// Gap hears of events that were lost to this consumer: the stream keeps

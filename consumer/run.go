@@ -81,6 +81,14 @@ func (s Subscription) prepare(b broker, prefix string, now func() time.Time) (*r
 	if s.Handlers.Gap == nil && !only {
 		return nil, errors.New("consumer: Handlers.Gap is required: events that were lost must not go unnoticed")
 	}
+	if s.Handlers.Forgotten != nil && s.Handlers.MemberSnapshot == nil && s.Handlers.AgendaSnapshot == nil {
+		return nil, errors.New("consumer: Handlers.Forgotten is told on the subjects of the heads: set MemberSnapshot or AgendaSnapshot too")
+	}
+	for _, m := range s.Members {
+		if m == "" || strings.Trim(m, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return nil, errors.New("consumer: Members are tokens, as they stand in subjects: a-z, 0-9 and -") // and says no id
+		}
+	}
 	if s.Ledger == nil {
 		s.Ledger = NewMemoryLedger()
 	}

@@ -532,10 +532,18 @@ func TestOnlyATombstoneForgets(t *testing.T) {
 func TestSubscriptionsThatMakeNoSense(t *testing.T) {
 	poison := func(context.Context, consumer.Poison) error { return nil }
 	opened := func(context.Context, consumer.Event, consumer.Prompt) error { return nil }
+	gap := func(context.Context, consumer.GapError) error { return nil }
+	for _, id := range []string{"Member 4711", "member.4711", "*", ""} {
+		s := consumer.Subscription{Members: []string{id}, Handlers: consumer.Handlers{PromptOpened: opened, Poison: poison, Gap: gap}}
+		if err := consumer.NewMemory(time.Now()).Deliver(t.Context(), s); err == nil || !strings.Contains(err.Error(), "Members are tokens") || strings.Contains(err.Error(), "4711") {
+			t.Errorf("member %q: %v", id, err)
+		}
+	}
 	for name, h := range map[string]consumer.Handlers{
 		"Poison is required": {PromptOpened: opened},
 		"Gap is required":    {PromptOpened: opened, Poison: poison},
 		"no handler is set":  {Poison: poison},
+		"set MemberSnapshot": {PromptOpened: opened, Poison: poison, Gap: gap, Forgotten: func(context.Context, string) error { return nil }},
 	} {
 		if err := consumer.NewMemory(time.Now()).Deliver(t.Context(), consumer.Subscription{Handlers: h}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
