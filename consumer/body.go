@@ -110,7 +110,7 @@ func ruleOf(t reflect.Type, s schema, defs map[string]schema, name string, neede
 			return nil, nil
 		}
 		return func(v reflect.Value) (string, string) {
-			if at, ok := v.Interface().(time.Time); ok && at.IsZero() {
+			if at, ok := reflect.TypeAssert[time.Time](v); ok && at.IsZero() {
 				return name, "is no time"
 			}
 			return "", ""

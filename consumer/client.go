@@ -13,8 +13,9 @@
 //
 // Run delivers at least once, in order per subject, and acknowledges only what
 // is done. It tells doubles, gaps and replays apart from news, so that nobody
-// is pushed twice. Read handlers.go first, then run.go; [NewMemory] is a stream
-// for your own tests. docs/events.md tells what the events mean.
+// is pushed twice. Read handlers.go first, then settle.go, which decides about
+// each delivery; run.go, read.go and body.go are what it stands on. [NewMemory]
+// is a stream for your own tests. docs/events.md tells what the events mean.
 package consumer
 
 import (

@@ -17,7 +17,7 @@ const (
 	Handled   Outcome = "handled"    // its handler returned nil
 	NotWanted Outcome = "not_wanted" // no handler is set for its type
 	Late      Outcome = "late"       // a request to the member that is no news; told to Replayed
-	Replayed  Outcome = "replayed"   // a copy made by a replay
+	Replayed  Outcome = "replayed"   // read again: a copy, or by a durable that was set back
 	Gone      Outcome = "forgotten"  // the member was forgotten
 	Double    Outcome = "double"     // done before
 	Waiting   Outcome = "waiting"    // an earlier event of its subject has to be done first
@@ -260,7 +260,7 @@ func (r *runner) attempt(ctx context.Context, l *lane, m message, mark Mark) (ve
 		}
 		return r.done(ctx, l, m, Gone, Event{}, r.after(m, Event{}, mark))
 	}
-	e, err := r.envelope.decode(m)
+	e, err := r.decode(m)
 	if err != nil {
 		return r.poison(ctx, l, m, e, r.past(m, mark), err)
 	}

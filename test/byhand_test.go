@@ -148,9 +148,9 @@ func tryLine(ctx context.Context, line, url, path, want string) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait(); _ = out.Close() }()
-	said := ""
+	var said strings.Builder
 	for lines := bufio.NewScanner(r); lines.Scan(); {
-		said += lines.Text() + "\n"
+		said.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), want) {
 			cancel()
 			go func() { _, _ = io.Copy(io.Discard, r) }()
@@ -158,7 +158,7 @@ func tryLine(ctx context.Context, line, url, path, want string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("it never said %s, but %.1000s (%w)", want, said, <-ended)
+	return fmt.Errorf("it never said %s, but %.1000s (%w)", want, said.String(), <-ended)
 }
 
 // cli returns the folder of the nats CLI.
