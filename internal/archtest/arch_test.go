@@ -58,6 +58,7 @@ var may = map[string][]string{
 	"internal/containertest": {"nats.go", "testcontainers", "moby"},
 	"internal/archtest":      {},
 	"internal/week":          {},
+	"internal/month":         {},
 	"deploy":                 {},
 	"deploy/probe":           {},
 	"schemas":                {},
