@@ -538,7 +538,8 @@ func tame(t *testing.T, lives []life, oracles []*oracle) {
 
 // A thousand members, thirty days, two deciders that are stopped and started
 // again and are both away twice: every prompt and every end of access is the one
-// that the oracle predicts, and no other is told.
+// that the oracle predicts, and no other is told. Then all of it is read again,
+// and nobody is asked anything.
 func TestMonth(t *testing.T) {
 	var lives []life
 	var oracles []*oracle
@@ -551,6 +552,7 @@ func TestMonth(t *testing.T) {
 		w := build(t)
 		w.live(lives)
 		w.compare(oracles)
+		w.again(oracles)
 	})
 }
 
