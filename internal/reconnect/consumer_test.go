@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -225,5 +226,58 @@ func TestAReleaseThatIsHeardLate(t *testing.T) {
 	reachable = true
 	if wrote, err := c.lookTimely(ctx, "m", events.Head[events.Member]{}); err != nil || !wrote {
 		t.Errorf("wrote %t, %v", wrote, err)
+	}
+}
+
+// Of a member whose head is a tombstone nothing is asked, whatever is due, and
+// nobody takes the tombstone for poison.
+func TestForgottenMembersAreLeftAlone(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l, js := natstest.Log(t)
+	fact(ctx, t, l, "m", events.Expired, time.Now())
+	tombstone := nats.NewMsg(l.Subjects().Member("m"))
+	tombstone.Header.Set("Nats-Rollup", "sub")
+	if _, err := js.PublishMsg(ctx, tombstone); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, l.Subjects().Due("m"), nil); err != nil {
+		t.Fatal(err)
+	}
+	durable, err := js.Consumer(ctx, topology.Events, topology.Decider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Ledger: audit.NewLedger(js), Policy: atOnce()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, stop := context.WithCancel(ctx)
+	stopped := make(chan error, 1)
+	go func() { stopped <- c.Run(run) }()
+	for {
+		info, err := durable.Info(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.NumPending == 0 && info.NumAckPending == 0 && info.Delivered.Consumer > 0 {
+			break
+		}
+	}
+	stop()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	for stream, want := range map[string]uint64{topology.DLQ: 0, topology.Audit: 0} {
+		s, err := js.Stream(ctx, stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := s.CachedInfo().State.Msgs; n != want {
+			t.Errorf("%s has %d messages", stream, n)
+		}
+	}
+	if asked, err := l.Agenda(ctx, "m"); err != nil || asked.Seq != 0 {
+		t.Errorf("an agenda: %+v, %v", asked, err)
 	}
 }
