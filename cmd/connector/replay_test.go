@@ -61,6 +61,7 @@ func TestEventsReplay(t *testing.T) {
 		{"a durable", []string{"--from-seq", "1", "--to-consumer", "team"}, exitOK, "Durable team on SC_EVENTS has 16 events to read"},
 		{"the durable again", []string{"--from-seq", "1", "--to-consumer", "team"}, exitFailed, "--move"},
 		{"our durable", []string{"--from-seq", "1", "--to-consumer", "decider", "--move"}, exitFailed, "never moved"},
+		{"a bridge's durable", []string{"--from-seq", "1", "--to-consumer", "bridge-portal"}, exitFailed, "posted the events again"},
 		{"into what is live", []string{"--from-seq", "1", "--to-subject", "sc.v1"}, exitFailed, "live"},
 		{"nowhere", []string{"--from-seq", "1"}, exitFailed, "say where to"},
 		{"from nowhere", []string{"--dry-run"}, exitFailed, "where to begin"},

@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/replay"
 	"github.com/smartconnect/connector/internal/strictyaml"
 )
 
@@ -249,7 +250,7 @@ func (e *Endpoint) begins(now time.Time) (beginning, error) {
 }
 
 // Durable returns the name of the endpoint's durable consumer.
-func (e *Endpoint) Durable() string { return "bridge-" + e.Name }
+func (e *Endpoint) Durable() string { return replay.Bridge + e.Name }
 
 // Find returns the endpoint of a name.
 func (c Config) Find(name string) (Endpoint, error) {

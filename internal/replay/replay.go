@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -275,6 +276,10 @@ const (
 	metaStored = "smartconnect.replay.stored"
 )
 
+// Bridge begins the names of the durables of webhook bridges. They are not moved:
+// a POST cannot tell what the mark on a durable says.
+const Bridge = "bridge-"
+
 // Position makes a durable of the stream that reads from where q begins, and
 // marks it as a replay called mark: what stands in the stream by now is no news
 // to it.
@@ -294,6 +299,9 @@ func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q 
 		return slices.ContainsFunc(st.Consumers, func(c jetstream.ConsumerConfig) bool { return c.Durable == name })
 	}) {
 		return 0, fmt.Errorf("replay: %s is the connector's own: it is never moved", name)
+	}
+	if strings.HasPrefix(name, Bridge) {
+		return 0, fmt.Errorf("replay: %s is a bridge's: its endpoint would be posted the events again, and not be told that they are no news", name)
 	}
 	stream, err := js.Stream(ctx, events.Stream)
 	if err != nil {
