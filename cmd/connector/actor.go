@@ -95,7 +95,10 @@ func (a actor) Look(ctx context.Context, m events.MemberToken, c events.Connecti
 // activate activates without asking the member, and has the member looked at.
 func (a actor) activate(ctx context.Context, m events.MemberToken, c events.MemberConnection) error {
 	status, err := a.ActivateDirect(ctx, m, c.ConnectionID)
-	return errors.Join(err, a.Look(ctx, m, c.Token, status))
+	if lookErr := a.Look(ctx, m, c.Token, status); lookErr != nil {
+		zerolog.Ctx(ctx).Info().Err(lookErr).Str("member", string(m)).Msg("not polled at once") // it is polled in its turn
+	}
+	return err
 }
 
 // heldBy says in the decider's words what is judged.

@@ -54,17 +54,18 @@ func (w *watch) once(ctx context.Context) {
 		log.Warn().Err(err).Msg("clock not measured, the last offset stands")
 	}
 	decider, err := w.decider.Info(ctx)
-	auditor, auditErr := w.auditor.Info(ctx)
-	if err = errors.Join(err, auditErr); err != nil {
-		if ctx.Err() == nil {
-			log.Warn().Err(err).Msg("durable consumers not read")
-		}
-		return
+	if err == nil {
+		w.pending.Store(waiting(decider))
+		w.unacknowledged.Store(int64(decider.NumAckPending))
+		w.redelivered.Store(int64(decider.NumRedelivered))
 	}
-	w.pending.Store(waiting(decider))
-	w.unacknowledged.Store(int64(decider.NumAckPending))
-	w.redelivered.Store(int64(decider.NumRedelivered))
-	w.unrecorded.Store(waiting(auditor) + int64(auditor.NumAckPending))
+	auditor, auditErr := w.auditor.Info(ctx)
+	if auditErr == nil {
+		w.unrecorded.Store(waiting(auditor) + int64(auditor.NumAckPending))
+	}
+	if err = errors.Join(err, auditErr); err != nil && ctx.Err() == nil {
+		log.Warn().Err(err).Msg("durable consumers not read")
+	}
 }
 
 func waiting(c *jetstream.ConsumerInfo) int64 { return int64(min(c.NumPending, 1<<62)) }

@@ -94,7 +94,7 @@ export interface Events {
       reminder: number
       /** How often the connection came and went in this episode. */
       flapCount: number
-      /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
+      /** Shared by prompts that are opened or reminded of together, so that one message can tell of all: the promptId of the first, and which reminder that is, if it is one. Absent if alone. */
       batch?: string
       /** Quiet hours: do not push before. A hint; absent outside of them. */
       notBefore?: string
@@ -1133,7 +1133,7 @@ export interface Events {
     reminder: number
     /** How often the connection came and went in this episode. */
     flapCount: number
-    /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
+    /** Shared by prompts that are opened or reminded of together, so that one message can tell of all: the promptId of the first, and which reminder that is, if it is one. Absent if alone. */
     batch?: string
     /** Quiet hours: do not push before. A hint; absent outside of them. */
     notBefore?: string
@@ -1172,7 +1172,7 @@ export interface Events {
     reminder: number
     /** How often the connection came and went in this episode. */
     flapCount: number
-    /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
+    /** Shared by prompts that are opened or reminded of together, so that one message can tell of all: the promptId of the first, and which reminder that is, if it is one. Absent if alone. */
     batch?: string
     /** Quiet hours: do not push before. A hint; absent outside of them. */
     notBefore?: string
@@ -1211,7 +1211,7 @@ export interface Events {
     reminder: number
     /** How often the connection came and went in this episode. */
     flapCount: number
-    /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
+    /** Shared by prompts that are opened or reminded of together, so that one message can tell of all: the promptId of the first, and which reminder that is, if it is one. Absent if alone. */
     batch?: string
     /** Quiet hours: do not push before. A hint; absent outside of them. */
     notBefore?: string
@@ -1250,7 +1250,7 @@ export interface Events {
     reminder: number
     /** How often the connection came and went in this episode. */
     flapCount: number
-    /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
+    /** Shared by prompts that are opened or reminded of together, so that one message can tell of all: the promptId of the first, and which reminder that is, if it is one. Absent if alone. */
     batch?: string
     /** Quiet hours: do not push before. A hint; absent outside of them. */
     notBefore?: string
@@ -1289,7 +1289,7 @@ export interface Events {
     reminder: number
     /** How often the connection came and went in this episode. */
     flapCount: number
-    /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
+    /** Shared by prompts that are opened or reminded of together, so that one message can tell of all: the promptId of the first, and which reminder that is, if it is one. Absent if alone. */
     batch?: string
     /** Quiet hours: do not push before. A hint; absent outside of them. */
     notBefore?: string
@@ -1328,7 +1328,7 @@ export interface Events {
     reminder: number
     /** How often the connection came and went in this episode. */
     flapCount: number
-    /** The promptId of the first of the prompts opened together, so that one message can tell of all. Absent if alone. */
+    /** Shared by prompts that are opened or reminded of together, so that one message can tell of all: the promptId of the first, and which reminder that is, if it is one. Absent if alone. */
     batch?: string
     /** Quiet hours: do not push before. A hint; absent outside of them. */
     notBefore?: string

@@ -27,7 +27,8 @@ const (
 	Started    What = "act.started"       // a tap, or the policy, wants something done at b.well
 	Minted     What = "act.minted"        // an OAuth URL was handed out; it is recorded nowhere
 	Activated  What = "act.activated"     // b.well took the activation
-	Refused    What = "act.refused"       // nothing came of it
+	Refused    What = "act.refused"       // b.well, or the connector, would not
+	Unknown    What = "act.unknown"       // b.well did not answer: it may have done it or not
 	LinkMinted What = "link.minted"       // a signed link to a prompt was made
 	LinkUsed   What = "link.used"         // and used up
 	Unreadable What = "event.unreadable"  // something stood in the stream that is no event

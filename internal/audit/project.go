@@ -58,6 +58,7 @@ func (p *Projector) follow(ctx context.Context) error {
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Drain)() // what was handed over is recorded first
 	work := context.WithoutCancel(ctx)
+	hopeless := false // asked to stop, and nothing can be recorded: the rest is for others
 	for {
 		m, err := messages.Next()
 		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
@@ -66,9 +67,14 @@ func (p *Projector) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if hopeless {
+			_ = m.NakWithDelay(again)
+			continue
+		}
 		if err := p.take(work, m); err != nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("audit: not recorded, comes again")
 			_ = m.NakWithDelay(again)
+			hopeless = ctx.Err() != nil
 			continue
 		}
 		_ = m.Ack() // if it is lost the event comes again, and its entry is a double

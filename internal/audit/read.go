@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// patience is how long nothing may come before there is nothing more.
+const patience = 5 * time.Second
 
 // Read calls each for every entry of the record that is there now, in its
 // order, doubles dropped. subjects are filters as of [OfMember], none for all;
@@ -33,9 +37,12 @@ func Read(ctx context.Context, js jetstream.JetStream, subjects []string, since 
 	defer context.AfterFunc(ctx, messages.Stop)()
 	seen := map[string]bool{}
 	for {
-		m, err := messages.Next()
+		m, err := messages.Next(jetstream.NextMaxWait(patience))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if errors.Is(err, nats.ErrTimeout) {
+			return nil // the last ones have run out meanwhile
 		}
 		if err != nil {
 			return fmt.Errorf("read the record: %w", err)

@@ -227,7 +227,7 @@ type Prompt struct {
 	OpenedAt         time.Time       `json:"openedAt"`
 	Reminder         int             `json:"reminder"` // 0 for the opening, then 1, 2, …
 	FlapCount        int             `json:"flapCount"`
-	Batch            string          `json:"batch,omitempty"`       // shared by prompts opened together
+	Batch            string          `json:"batch,omitempty"`       // shared by prompts that are told together
 	NotBefore        time.Time       `json:"notBefore,omitzero"`    // quiet hours: do not push before
 	SnoozedUntil     time.Time       `json:"snoozedUntil,omitzero"` // the member asked to be reminded then
 	ClosedAt         time.Time       `json:"closedAt,omitzero"`

@@ -361,12 +361,12 @@ func (s *scribe) named(id string) string {
 	return s.names[events.ConnectionToken(token)]
 }
 
-// batches lists what opened together, by the names of the batches. Which of the
+// batches lists what was told together, by the names of the batches. Which of the
 // prompts lends a batch its name is nobody's business, so it is not compared.
 func batches(told []saying) map[string]string {
 	together := map[string][]string{}
 	for _, s := range told {
-		if s.what == events.PromptOpened && s.batch != "" {
+		if (s.what == events.PromptOpened || s.what == events.PromptReminded) && s.batch != "" {
 			together[s.batch] = append(together[s.batch], s.id())
 		}
 	}

@@ -46,14 +46,14 @@ type saying struct {
 	reminder  int
 	flaps     int
 	snoozed   time.Duration
-	batch     string // what opened together with it
+	batch     string // what was told together with it
 	listed    string // access: the connections, + for restored
 }
 
 // id is what the prompt is called in the story.
 func (s saying) id() string { return fmt.Sprintf("%s.%d", s.conn, s.number) }
 
-// batch names what opened together.
+// batch names what was told together.
 func batch(ids []string) string { return strings.Join(slices.Sorted(slices.Values(ids)), "+") }
 
 func (s saying) String() string {
@@ -103,12 +103,12 @@ type oracle struct {
 	search   string
 	blind    bool
 
-	ending *ending
-	pushes []time.Duration
-	told   []*saying
-	opened []*saying      // at this look
-	pushed bool           // at this look
-	rare   map[string]int // how often something rare happened
+	ending   *ending
+	pushes   []time.Duration
+	told     []*saying
+	together []*saying      // opened or reminded of at this look
+	pushed   bool           // at this look
+	rare     map[string]int // how often something rare happened
 }
 
 // known is what the oracle knows of one connection: what happened to it, and
@@ -378,7 +378,7 @@ func (o *oracle) look(now time.Duration) {
 	if isAway(now) {
 		return
 	}
-	o.opened, o.pushed = nil, false
+	o.together, o.pushed = nil, false
 	o.access(now)
 	var ready []*known
 	for _, c := range o.conns {
@@ -388,20 +388,21 @@ func (o *oracle) look(now time.Duration) {
 	}
 	o.openTogether(ready, now)
 	o.late(now)
-	if len(o.opened) < 2 {
-		return
-	}
-	o.rare[together]++
 	var ids []string
-	for _, s := range o.opened {
+	for _, s := range o.together {
 		ids = append(ids, s.id())
 	}
-	for _, s := range o.opened {
-		s.batch = batch(ids)
+	if len(ids) < 2 {
+		ids = nil
+	} else {
+		o.rare[together]++
 	}
-	for _, c := range o.conns {
-		if c.open != nil && c.open.opened == now {
-			c.open.batch = batch(ids)
+	for _, s := range o.together {
+		s.batch = batch(ids)
+		for _, c := range o.conns {
+			if c.name == s.conn && c.open != nil && c.open.number == s.number {
+				c.open.batch = s.batch
+			}
 		}
 	}
 }
@@ -495,7 +496,7 @@ func (o *oracle) open(c *known, action events.Action, now time.Duration) {
 		o.push(c, s, now)
 	}
 	o.told = append(o.told, s)
-	o.opened = append(o.opened, s)
+	o.together = append(o.together, s)
 	open := *s
 	c.open = &open
 }
@@ -552,6 +553,9 @@ func (o *oracle) again(c *known, t events.Type, now time.Duration) {
 	s := *c.open
 	s.what, s.at = t, now
 	o.told = append(o.told, &s)
+	if t == events.PromptReminded {
+		o.together = append(o.together, &s)
+	}
 }
 
 func (o *oracle) close(c *known, t events.Type, reason string, downtime, now time.Duration) {

@@ -127,7 +127,7 @@ func (s *scribe) add(e events.Event) { s.told = append(s.told, e) }
 
 func (s *scribe) consent(f consented, now time.Time) {
 	was := s.head.Consent
-	is := events.MemberConsent{Read: true, Provision: f.to, Permitted: was.Permitted || f.to == events.Permit}
+	is := events.MemberConsent{Read: true, Provision: f.to, Permitted: was.Permitted || was.Provision == events.Permit || f.to == events.Permit}
 	if f.to != events.None { // there is one, and it has a name and a date
 		is.ConsentID = fmt.Sprintf("consent-%d", s.head.Sequences["consent"]+1)
 		is.DateTime = now.Add(-f.since)

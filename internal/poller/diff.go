@@ -291,7 +291,7 @@ func (d *differ) consents(baseline bool) {
 	case now.Provision == events.Permit:
 		e.Type = events.ConsentGranted
 	}
-	now.Permitted = was.Permitted || now.Provision == events.Permit
+	now.Permitted = was.Permitted || was.Provision == events.Permit || now.Provision == events.Permit
 	d.head.Consent = now
 	d.tell(e)
 }

@@ -548,6 +548,20 @@ func TestReadsThatLagBringNoOldConsent(t *testing.T) {
 	}
 }
 
+// A head that was written before it said whether there was a permit says it by
+// the permit that it holds.
+func TestPermitInAnOldHead(t *testing.T) {
+	o := answer()
+	o.Consents.Items = []bwell.Consent{consent("k1", "permit", -time.Hour)}
+	s := begin(t, o)
+	s.head.Consent.Permitted = false
+	o.Consents.Items = append(o.Consents.Items, consent("k2", "deny", time.Minute))
+	s.want(time.Minute, o, "consent.revoked")
+	if !s.head.Consent.Permitted {
+		t.Error("the permit is forgotten")
+	}
+}
+
 // Where b.well's times do not tell which of two consents is newer, as where they
 // are days, it must say so twice.
 func TestConsentsOfOneTime(t *testing.T) {

@@ -572,7 +572,9 @@ func (p *Poller) look(ctx context.Context, m *member) error {
 	if slices.ContainsFunc(f.told, func(e events.Event) bool { return e.Type == events.ConsentGranted }) {
 		m.standing.tapped = l.now.Add(p.Pace.Tapped) // a search will start
 	}
-	m.searching = searching
+	if partial(seen) == nil { // otherwise the end of the search is still to be acted upon
+		m.searching = searching
+	}
 	if offers != nil {
 		m.offersAt = p.Now().Add(p.Pace.Offers)
 	}

@@ -91,6 +91,7 @@ type clinic struct {
 	throttled  bool     // since there are too many requests
 	provision  string   // of the consent; default permit
 	consented  time.Time
+	search     string    // the task's status; default as in answer
 	offers     []string
 	offersLost bool
 	offersRead int
@@ -118,7 +119,7 @@ func (c *clinic) Observe(_ context.Context, access secret.Value, want bwell.Want
 	if c.err != nil {
 		return bwell.Observation{}, c.err
 	}
-	digest := bwell.Digest(1 + len(status) + 100*len(c.provision))
+	digest := bwell.Digest(1 + len(status) + 100*len(c.provision) + 10_000*len(c.search))
 	if want.Seen == digest && !c.partial {
 		c.same++
 		return bwell.Observation{Same: true, Digest: digest}, nil
@@ -129,6 +130,9 @@ func (c *clinic) Observe(_ context.Context, access secret.Value, want bwell.Want
 	}
 	if want.NoTasks {
 		o.Tasks = bwell.List[bwell.Task]{}
+	}
+	if c.search != "" && !want.NoTasks {
+		o.Tasks.Items = []bwell.Task{{ID: "t", Status: bwell.Word{Value: c.search}}}
 	}
 	if c.provision != "" {
 		o.Consents.Items[0].Provision.Value, o.Consents.Items[0].DateTime.Time = c.provision, c.consented
@@ -551,6 +555,19 @@ func TestRecommendationsAreNotLost(t *testing.T) {
 			d.clinic.set(func(c *clinic) { c.partial = false })
 			d.rest(10 * time.Minute)
 			found(t, d, 1)
+		})
+	})
+	t.Run("the answer in which the search ends is not whole", func(t *testing.T) {
+		inBubble(t, 1, func(t *testing.T, d *days) {
+			d.clinic.set(func(c *clinic) { c.search = "in-progress" })
+			d.rest(time.Hour)
+			d.clinic.set(offered)
+			d.clinic.set(func(c *clinic) { c.search, c.partial = "completed", true })
+			d.Look("m0")
+			d.rest(time.Minute)
+			d.clinic.set(func(c *clinic) { c.partial = false })
+			d.rest(time.Hour)
+			found(t, d, 2)
 		})
 	})
 	t.Run("they do not come whole", func(t *testing.T) {

@@ -217,7 +217,7 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 	// and before anything is stored: a look that came again after that might find
 	// the cause gone. Notes are no triggers, and suppress nothing.
 	if len(notes) == 0 {
-		if err := c.Ledger.Record(ctx, suppressions(m, known.Snapshot, held, d.Why, now)...); err != nil {
+		if err := c.Ledger.Record(ctx, suppressions(m, known.Snapshot, asked.Snapshot, held, d.Why, now)...); err != nil {
 			return d, err
 		}
 	}
@@ -250,7 +250,10 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 	if after, err := c.held(ctx, known.Snapshot, now); err != nil || !held.same(after) {
 		// What held this back has ended, and the look for its end may have come
 		// before this was stored: it knew nothing of what was noted here.
-		if _, err := c.lookTimely(ctx, m, events.Head[events.Member]{}); err != nil {
+		// A note has no trigger that would come again.
+		if _, err := c.lookTimely(context.WithoutCancel(ctx), m, events.Head[events.Member]{}); err != nil && len(notes) == 0 {
+			return d, fmt.Errorf("look again, since a hold changed: %w", err)
+		} else if err != nil {
 			log.Warn().Err(err).Str("member", string(m)).Msg("not looked at again after a hold changed")
 		}
 	}
@@ -276,7 +279,13 @@ func (c *Consumer) activate(ctx context.Context, m events.MemberToken, conn even
 	e := audit.Entry{
 		Member: m, Part: string(conn.Token), Action: events.ActDirect, Episode: events.EpisodeID(conn.Token, conn.Episode), By: byPolicy,
 	}
-	return onRecord(ctx, c.Ledger, c.Now, e, func() (audit.What, error) { return audit.Activated, c.Activate(ctx, m, conn) })
+	return onRecord(ctx, c.Ledger, c.Now, e, func() (audit.What, error) {
+		err := c.Activate(ctx, m, conn)
+		if errors.Is(err, ErrRefused) {
+			err = fmt.Errorf("%w: %w", ReconnectInApp, err)
+		}
+		return audit.Activated, err
+	})
 }
 
 // errVoid reports a note about what is no longer so, or was noted before.

@@ -609,21 +609,29 @@ func (pl *plan) orphans() {
 	}
 }
 
-// shareBatch marks prompts that open together, so that the member can be
-// pushed one message about all.
+// shareBatch marks prompts that are told together, opened or reminded of, so that
+// the member gets one message about all. What is told alone is of no batch. The
+// name is the first one's id, and which reminder that is, if it is one: it is
+// never used again.
 func (pl *plan) shareBatch() {
-	var opened []*events.Prompt
+	var together []*events.Prompt
 	for _, e := range pl.told {
-		if e.Type == events.PromptOpened {
-			opened = append(opened, e.Data.(*events.Prompt))
+		if e.Type == events.PromptOpened || e.Type == events.PromptReminded {
+			together = append(together, e.Data.(*events.Prompt))
 		}
 	}
-	if len(opened) < 2 {
-		return
+	name := ""
+	if len(together) > 1 {
+		name = together[0].PromptID
+		if n := together[0].Reminder; n > 0 {
+			name = fmt.Sprintf("%s.%d", name, n)
+		}
 	}
-	for _, prompt := range opened {
-		prompt.Batch = opened[0].PromptID
-		pl.next.Prompts[slices.IndexFunc(pl.next.Prompts, same(prompt.PromptID))].Batch = prompt.Batch
+	for _, prompt := range together {
+		prompt.Batch = name
+		if i := slices.IndexFunc(pl.next.Prompts, same(prompt.PromptID)); i >= 0 {
+			pl.next.Prompts[i].Batch = name
+		}
 	}
 }
 

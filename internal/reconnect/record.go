@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,10 +30,10 @@ type Ledger interface {
 // An entry's id is made of the facts and the judgements that the decision was
 // made from, so that a look that is repeated records nothing new until one of
 // them changes.
-func suppressions(m events.MemberToken, member *events.Member, held Held, why []Verdict, now time.Time) []audit.Entry {
+func suppressions(m events.MemberToken, member *events.Member, agenda *events.Agenda, held Held, why []Verdict, now time.Time) []audit.Entry {
 	var entries []audit.Entry
 	for _, v := range why {
-		if !suppresses(v) {
+		if !suppresses(v) || asks(agenda, v.Connection) {
 			continue
 		}
 		e := audit.Entry{
@@ -42,13 +43,28 @@ func suppressions(m events.MemberToken, member *events.Member, held Held, why []
 		if c, ok := member.Connection(v.Connection); ok && c.Episode > 0 {
 			e.Episode = events.EpisodeID(c.Token, c.Episode)
 		}
-		fact, consent := member.Latest["connection."+e.Part], member.Latest["consent"]
-		e.Cause = cmp.Or(held.Told[v.Reason+"."+e.Part], held.Told[v.Reason], fact, consent)
-		entries = append(entries, e.Identify(
-			strconv.Itoa(v.Row), v.Reason, v.Outcome, e.Cause, fact, consent, member.Latest["observation"],
-		))
+		fact, consent, sight := member.Latest["connection."+e.Part], member.Latest["consent"], member.Latest["observation"]
+		e.Cause = cmp.Or(held.Told[v.Reason+"."+e.Part], held.Told[v.Reason])
+		switch {
+		case e.Cause != "":
+		case v.Reason == reasonConsentEnded:
+			e.Cause = consent
+		case v.Reason == reasonBlind && member.Observation.Blind():
+			e.Cause = sight
+		default:
+			e.Cause = cmp.Or(fact, consent)
+		}
+		entries = append(entries, e.Identify(strconv.Itoa(v.Row), v.Reason, v.Outcome, e.Cause, fact, consent, sight))
 	}
 	return entries
+}
+
+// asks reports whether a prompt of the connection is open: a hold leaves it so,
+// and the member has been asked.
+func asks(agenda *events.Agenda, c events.ConnectionToken) bool {
+	return agenda != nil && c != "" && slices.ContainsFunc(agenda.Prompts, func(p events.Prompt) bool {
+		return strings.HasPrefix(p.PromptID, string(c)+".")
+	})
 }
 
 // suppresses reports whether somebody would have been asked, but for the rule.
@@ -83,6 +99,9 @@ func onRecord(ctx context.Context, l Ledger, now func() time.Time, e audit.Entry
 	after.At, after.What, after.Cause = now().UTC(), what, e.ID
 	if err != nil {
 		after.What, after.Reason = audit.Refused, string(wordOf(err))
+		if wordOf(err) == Upstream {
+			after.What = audit.Unknown // b.well may have done it all the same
+		}
 	}
 	recordErr := l.Record(context.WithoutCancel(ctx), after.Identify(e.ID))
 	switch {

@@ -90,7 +90,7 @@ func TestSuppressions(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			now := t0.Add(90 * 24 * time.Hour)
-			list := suppressions("m", x.member, x.held, atOnce().decide(x.member, nil, x.held, now).Why, now)
+			list := suppressions("m", x.member, nil, x.held, atOnce().decide(x.member, nil, x.held, now).Why, now)
 			var got []string
 			for _, e := range list {
 				got = append(got, fmt.Sprintf("%d %s %s", e.Rule, e.Reason, e.Outcome))
@@ -102,9 +102,9 @@ func TestSuppressions(t *testing.T) {
 				t.Errorf("%v, want %v", got, x.want)
 			}
 			// The same look later is the same entry; another fact makes another one.
-			later := suppressions("m", x.member, x.held, atOnce().decide(x.member, nil, x.held, now).Why, now.Add(time.Hour))
+			later := suppressions("m", x.member, nil, x.held, atOnce().decide(x.member, nil, x.held, now).Why, now.Add(time.Hour))
 			x.member.Latest["connection."+string(c)] = "another"
-			other := suppressions("m", x.member, x.held, atOnce().decide(x.member, nil, x.held, now).Why, now)
+			other := suppressions("m", x.member, nil, x.held, atOnce().decide(x.member, nil, x.held, now).Why, now)
 			for i := range list {
 				if later[i].ID != list[i].ID || other[i].ID == list[i].ID {
 					t.Errorf("ids %s, %s later, %s of another fact", list[i].ID, later[i].ID, other[i].ID)
@@ -121,7 +121,7 @@ func TestSuppressionsNameWhatHolds(t *testing.T) {
 	now := t0.Add(90 * 24 * time.Hour)
 	entry := func(told map[string]string) audit.Entry {
 		h := Held{Storm: true, Told: told}
-		return suppressions("m", m, h, atOnce().decide(m, nil, h, now).Why, now)[0]
+		return suppressions("m", m, nil, h, atOnce().decide(m, nil, h, now).Why, now)[0]
 	}
 	first, second := entry(map[string]string{reasonStorm: "e1"}), entry(map[string]string{reasonStorm: "e2"})
 	if first.ID == second.ID || first.Cause != "e1" || second.Cause != "e2" {
@@ -202,7 +202,7 @@ func TestActsAreOnRecord(t *testing.T) {
 		{"a URL", bwellSays{}, events.ActOAuth, []string{"act.started", "act.minted"}},
 		{"an activation", bwellSays{}, events.ActDirect, []string{"act.started", "act.activated"}},
 		{"a refusal", bwellSays{activated: ErrRefused}, events.ActDirect, []string{"act.started", "act.refused reconnect_in_app"}},
-		{"no answer", bwellSays{activated: errors.New("timeout")}, events.ActDirect, []string{"act.started", "act.refused upstream"}},
+		{"no answer", bwellSays{activated: errors.New("timeout")}, events.ActDirect, []string{"act.started", "act.unknown upstream"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			p, b := &paper{}, &x.b
@@ -253,4 +253,49 @@ type shutting struct {
 func (s *shutting) OAuthURL(context.Context, events.MemberToken, string) (secret.Value, error) {
 	s.paper.set(true)
 	return secret.New("https://provider.example/"), nil
+}
+
+// Who is asked is not suppressed: a hold leaves open what is open.
+func TestWhatIsOpenIsNotSuppressed(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	_, a, _ := look(t, atOnce(), m, nil, Held{}, t0)
+	h := Held{Storm: true}
+	if got := suppressions("m", m, a, h, atOnce().decide(m, a, h, t0.Add(time.Hour)).Why, t0); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The cause is what held back: the loss of sight, the consent.
+func TestCausesOfSuppressions(t *testing.T) {
+	blind := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	blind.Observation.LostSince, blind.Latest["observation"] = t0, "lost"
+	denied := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.DirectIAS}, events.Deny)
+	denied.Latest["consent"] = "revoked"
+	for want, m := range map[string]*events.Member{"lost": blind, "revoked": denied} {
+		got := suppressions("m", m, nil, Held{}, atOnce().decide(m, nil, Held{}, t0.Add(time.Hour)).Why, t0)
+		if len(got) != 1 || got[0].Cause != want {
+			t.Errorf("want %s: %+v", want, got)
+		}
+	}
+}
+
+// What is activated without asking is on record by what became of it.
+func TestActivationsWithoutAsking(t *testing.T) {
+	for _, x := range []struct {
+		answer error
+		want   string
+	}{
+		{nil, "act.activated"},
+		{ErrRefused, "act.refused reconnect_in_app"},
+		{errors.New("no answer"), "act.unknown upstream"},
+	} {
+		p := &paper{}
+		c := &Consumer{Config: Config{Ledger: p, Now: func() time.Time { return t0 }, Activate: func(context.Context, events.MemberToken, events.MemberConnection) error { return x.answer }}}
+		if err := c.activate(t.Context(), "m", events.MemberConnection{Token: "c1", Episode: 1}); (err == nil) != (x.answer == nil) {
+			t.Error(err)
+		}
+		if got := p.whats(); !slices.Equal(got, []string{"act.started", x.want}) {
+			t.Errorf("on record: %v, want %s", got, x.want)
+		}
+	}
 }

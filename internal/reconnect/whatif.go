@@ -1,6 +1,7 @@
 package reconnect
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -149,14 +150,15 @@ func (t *trial) decide() Decision {
 // does not go on with an episode begins one.
 func (t *trial) becomes(s events.Status, flap time.Duration) {
 	c := t.c
-	if s.Broken() && c.BrokenSince.IsZero() && (c.ConnectedSince.IsZero() || c.Episode == 0 || t.now.Sub(c.ConnectedSince) > flap) {
+	worked := cmp.Or(c.ConnectedSince, c.WasConnectedSince)
+	if s.Broken() && c.BrokenSince.IsZero() && (c.EpisodeSince.IsZero() || !worked.IsZero() && t.now.Sub(worked) > flap) {
 		c.Episode, c.EpisodeSince, c.FlapCount = c.Episode+1, t.now, 0
 	}
 	c.State.Status, c.State.StatusRaw, c.RemovedAt = s, "", time.Time{}
-	c.ConnectedSince, c.BrokenSince, c.ConfirmedAt, c.FirstSight = time.Time{}, time.Time{}, time.Time{}, false
+	c.ConnectedSince, c.WasConnectedSince, c.BrokenSince, c.ConfirmedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	switch {
 	case s == events.Connected:
-		c.ConnectedSince = t.now
+		c.ConnectedSince, c.FirstSight = cmp.Or(worked, t.now), false
 	case s.Broken():
 		c.BrokenSince = t.now
 	}

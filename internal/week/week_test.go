@@ -100,7 +100,7 @@ func (w *world) start(ctx context.Context) (stop func()) {
 	durable, err := w.js.Consumer(ctx, topology.Events, topology.Decider)
 	w.must(err)
 	decider, err := reconnect.New(reconnect.Config{
-		Log: w.log, Source: durable, DeadLetters: reconnect.Letters{JS: w.js}, Ledger: audit.NewLedger(w.js), Policy: reconnect.DefaultPolicy(),
+		Log: w.log, Source: patient{durable}, DeadLetters: reconnect.Letters{JS: w.js}, Ledger: audit.NewLedger(w.js), Policy: reconnect.DefaultPolicy(),
 	})
 	w.must(err)
 	ctx, cancel := context.WithCancel(ctx)
@@ -114,6 +114,14 @@ func (w *world) start(ctx context.Context) (stop func()) {
 			w.must(<-stopped)
 		}
 	}
+}
+
+// patient is a durable that is asked for messages every six hours. Asking twice a
+// minute, as is the default, adds up in a week.
+type patient struct{ jetstream.Consumer }
+
+func (p patient) Consume(h jetstream.MessageHandler, opts ...jetstream.PullConsumeOpt) (jetstream.ConsumeContext, error) {
+	return p.Consumer.Consume(h, append(opts, jetstream.PullExpiry(6*time.Hour))...)
 }
 
 // until lets the week go on to a time.
