@@ -14,13 +14,15 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## all tests under the race detector; without Docker or Chromium some skip (with CI=true they fail)
-	$(GO) test -race ./...
+	$(GO) test -race $$($(GO) list ./... | grep -v /internal/month$$)
+	$(GO) test ./internal/month # its minutes under the race detector are for make long
 	@docker info >/dev/null 2>&1 || echo 'NO DOCKER ENGINE: the container tests were skipped' >&2
 	@[ -n "$$CHROME_BIN" ] || command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo 'NO CHROMIUM: the browser test was skipped' >&2
 
-long: ## the long forms of the kill tests, of the race on three servers and of the decider's model
+long: ## the long forms of the kill tests, of the race on three servers, of the month and of the decider's model
 	@$(GO) test -list Kill ./test/... | grep -q '^Test' || { echo 'there is no kill test in ./test' >&2; exit 1; }
 	CONNECTOR_TEST=long $(GO) test -race -count=1 -timeout 25m -run 'Kill|ThreeServers' ./test/... ./internal/events
+	$(GO) test -race -count=1 -timeout 25m ./internal/month
 	CONNECTOR_TEST=long $(GO) test -count=1 -timeout 25m -v -run '^TestModel$$' ./internal/reconnect # no goroutines: nothing to race
 
 lint: ## golangci-lint as .golangci.yml says

@@ -166,24 +166,26 @@ func TestTable(t *testing.T) {
 								if graceOver {
 									now = t0.Add(2 * day)
 								}
-								name := fmt.Sprintf("%+v consent=%q hold=%q grace over=%t confirmed=%t first sight=%t", s, consent, hold, graceOver, confirmed, firstSight)
+								name := func() string { // of the one that fails only: there are very many
+									return fmt.Sprintf("%+v consent=%q hold=%q grace over=%t confirmed=%t first sight=%t", s, consent, hold, graceOver, confirmed, firstSight)
+								}
 								row, action, opens := tableSays(s, consent, graceOver, confirmed, firstSight, hold)
 								seen[row]++
 
 								d := policy.decide(m, nil, held, now)
 								v := verdictOf(t, d, "c1")
 								if v.Row != row || v.Action != action || (v.Outcome == Opened) != opens {
-									t.Fatalf("%s\n got row %d, %s, %s\nwant row %d, %s, opens=%t", name, v.Row, v.Action, v.Outcome, row, action, opens)
+									t.Fatalf("%s\n got row %d, %s, %s\nwant row %d, %s, opens=%t", name(), v.Row, v.Action, v.Outcome, row, action, opens)
 								}
 								if prompts := count(d.Events, events.PromptOpened); prompts != btoi(opens) {
-									t.Fatalf("%s: %d prompts", name, prompts)
+									t.Fatalf("%s: %d prompts", name(), prompts)
 								}
 
 								// With one open: closed by rows 2 and 3, else left or replaced.
 								d = policy.decide(m, withOpen(now, policy.Statuses[status]), held, now)
 								wantOpen := row != 2 && row != 3
 								if got := d.Next == nil || len(d.Next.Prompts) == 1; got != wantOpen {
-									t.Fatalf("%s: an open prompt, row %d: still open %t", name, row, got)
+									t.Fatalf("%s: an open prompt, row %d: still open %t", name(), row, got)
 								}
 								want := 0
 								switch {
@@ -195,7 +197,7 @@ func TestTable(t *testing.T) {
 									want = 1 - btoi(closes(d.Events))
 								}
 								if want != 1 {
-									t.Fatalf("%s: an open prompt, row %d: %v", name, row, kinds(d.Events))
+									t.Fatalf("%s: an open prompt, row %d: %v", name(), row, kinds(d.Events))
 								}
 							}
 						}
