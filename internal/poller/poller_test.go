@@ -91,7 +91,7 @@ type clinic struct {
 	throttled  bool     // since there are too many requests
 	provision  string   // of the consent; default permit
 	consented  time.Time
-	search     string    // the task's status; default as in answer
+	search     string // the task's status; default as in answer
 	offers     []string
 	offersLost bool
 	offersRead int
