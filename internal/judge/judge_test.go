@@ -36,7 +36,7 @@ func TestJudgingOnARealStream(t *testing.T) {
 		view := judge.NewView(log, keys)
 		j, err := judge.New(judge.Config{
 			Log: log, Keys: keys, View: view, Rules: judge.DefaultRules(), Every: 20 * time.Millisecond,
-			Lease: lease.New(js, kv, "judge", name, time.Second),
+			Lease: lease.NewReplica(js, kv, name, time.Second).Lease("judge"),
 			Pulse: func() (polls, failed int) { return 100, int(failing.Load()) },
 			Sweep: func(context.Context) error { sweeps.Add(1); return nil },
 		})

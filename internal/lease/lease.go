@@ -28,12 +28,6 @@ type Lease struct {
 	until    time.Time // by our monotonic clock; after it we hold nothing
 }
 
-// New returns the part in key of a replica that has no other, which lasts for
-// life unless renewed.
-func New(js jetstream.JetStream, kv jetstream.KeyValue, key, replica string, life time.Duration) *Lease {
-	return NewReplica(js, kv, replica, life).Lease(key)
-}
-
 // Life returns how long the lease lasts that nobody renews.
 func (l *Lease) Life() time.Duration { return l.replica.life }
 

@@ -29,7 +29,7 @@ func TestOneHoldsAtATime(t *testing.T) {
 			t.Errorf("held %t, %v, want %t", held, err, want)
 		}
 	}
-	long, other := lease.New(js, kv, "long", "a", time.Minute), lease.New(js, kv, "long", "b", time.Minute)
+	long, other := lease.NewReplica(js, kv, "a", time.Minute).Lease("long"), lease.NewReplica(js, kv, "b", time.Minute).Lease("long")
 	keep(long, true)
 	keep(other, false)
 	keep(long, true)
@@ -38,7 +38,7 @@ func TestOneHoldsAtATime(t *testing.T) {
 	keep(long, false)
 	other.Drop(ctx)
 
-	short, heir := lease.New(js, kv, "short", "a", time.Second), lease.New(js, kv, "short", "b", time.Minute)
+	short, heir := lease.NewReplica(js, kv, "a", time.Second).Lease("short"), lease.NewReplica(js, kv, "b", time.Minute).Lease("short")
 	keep(short, true)
 	for held := false; !held; { // the holder is silent
 		if held, err = heir.Keep(ctx); err != nil {
@@ -82,7 +82,7 @@ func TestRenewalThatComesLateHasLapsed(t *testing.T) {
 	}{{time.Second, false}, {3 * time.Second, true}} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &slow{takes: tt.takes}
-			l := lease.New(s, free{}, "k", "a", 10*time.Second)
+			l := lease.NewReplica(s, free{}, "a", 10*time.Second).Lease("k")
 			if taken, err := l.Take(t.Context()); !taken || err != nil {
 				t.Fatal(taken, err)
 			}
@@ -177,7 +177,7 @@ func TestNameThatRanOut(t *testing.T) {
 // nobody has to wait for its end.
 func TestLostAcknowledgement(t *testing.T) {
 	ctx, js, kv := bucket(t)
-	l := lease.New(js, kv, "shard.7", "a", time.Hour)
+	l := lease.NewReplica(js, kv, "a", time.Hour).Lease("shard.7")
 	if taken, err := l.Take(ctx); err != nil || !taken {
 		t.Fatalf("%t, %v", taken, err)
 	}
