@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -45,6 +46,14 @@ type MemberConnection struct {
 	FirstSight bool `json:"firstSight,omitempty"`
 }
 
+// BreaksAnew reports whether a break at a time would begin another episode: the
+// first one does, and one after the connection worked for longer than the
+// hold-open. A status that said nothing in between is as if it had not been.
+func (c MemberConnection) BreaksAnew(now time.Time, holdOpen time.Duration) bool {
+	worked := cmp.Or(c.ConnectedSince, c.WasConnectedSince)
+	return c.EpisodeSince.IsZero() || !worked.IsZero() && now.Sub(worked) > holdOpen
+}
+
 // Removed reports whether b.well has stopped listing the connection.
 func (c MemberConnection) Removed() bool { return !c.RemovedAt.IsZero() }
 
@@ -66,6 +75,13 @@ type MemberConsent struct {
 
 	// Permitted: since we look there was a permit, this one or one before.
 	Permitted bool `json:"permitted,omitempty"`
+}
+
+// After returns c as what follows before: it knows whether there was a permit.
+// A head that was written before it said so says it by the permit that it holds.
+func (c MemberConsent) After(before MemberConsent) MemberConsent {
+	c.Permitted = before.Permitted || before.Provision == Permit || c.Provision == Permit
+	return c
 }
 
 // Effective returns the provision in force. The task supports a guess while no

@@ -291,8 +291,7 @@ func (d *differ) consents(baseline bool) {
 	case now.Provision == events.Permit:
 		e.Type = events.ConsentGranted
 	}
-	now.Permitted = was.Permitted || was.Provision == events.Permit || now.Provision == events.Permit
-	d.head.Consent = now
+	d.head.Consent = now.After(was)
 	d.tell(e)
 }
 
@@ -556,7 +555,7 @@ func (d *differ) turn(c *events.MemberConnection, to events.ConnectionState) {
 func (d *differ) breaks(c *events.MemberConnection, to events.ConnectionState) {
 	worked := cmp.Or(c.ConnectedSince, c.WasConnectedSince)
 	switch {
-	case c.EpisodeSince.IsZero(), !worked.IsZero() && d.now.Sub(worked) > d.HoldOpen:
+	case c.BreaksAnew(d.now, d.HoldOpen):
 		c.Episode, c.EpisodeSince, c.FlapCount = c.Episode+1, d.now, 0
 		// Broken since before we first looked: no news, whoever is to be asked.
 		c.FirstSight = worked.IsZero() && !to.StatusUpdated.IsZero() && to.StatusUpdated.Before(d.head.Observation.Started)

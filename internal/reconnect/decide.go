@@ -107,7 +107,7 @@ const (
 	Reminded   = "reminded"   // and once more
 	Resolved   = "resolved"   // it works again
 	Withdrawn  = "withdrawn"  // the question no longer makes sense
-	Superseded = "superseded" // withdrawn, and opened with another action
+	Superseded = "superseded" // withdrawn, and opened with another action or weight
 	Expired    = "expired"    // never answered; asking ends for this episode
 	Spent      = "spent"      // asking has ended for this episode
 	Ended      = "access_ended"

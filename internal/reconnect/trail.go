@@ -262,7 +262,7 @@ func (v Verdict) Means() string {
 	case Withdrawn:
 		return "the question no longer makes sense"
 	case Superseded:
-		return "withdrawn, and opened with another action"
+		return "withdrawn, and opened with another action or weight"
 	case Expired:
 		return "never answered; asking ends for this episode"
 	case Spent:

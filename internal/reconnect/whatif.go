@@ -151,7 +151,7 @@ func (t *trial) decide() Decision {
 func (t *trial) becomes(s events.Status, flap time.Duration) {
 	c := t.c
 	worked := cmp.Or(c.ConnectedSince, c.WasConnectedSince)
-	if s.Broken() && c.BrokenSince.IsZero() && (c.EpisodeSince.IsZero() || !worked.IsZero() && t.now.Sub(worked) > flap) {
+	if s.Broken() && c.BrokenSince.IsZero() && c.BreaksAnew(t.now, flap) {
 		c.Episode, c.EpisodeSince, c.FlapCount = c.Episode+1, t.now, 0
 	}
 	c.State.Status, c.State.StatusRaw, c.RemovedAt = s, "", time.Time{}
@@ -281,8 +281,7 @@ func (x *explainer) askConsent(try func(Change, func(*trial))) {
 }
 
 func (t *trial) consents(p events.Provision) {
-	permitted := t.member.Consent.Permitted || p == events.Permit
-	t.member.Consent = events.MemberConsent{Read: true, ConsentID: "another", Provision: p, DateTime: t.now, Permitted: permitted}
+	t.member.Consent = events.MemberConsent{Read: true, ConsentID: "another", Provision: p, DateTime: t.now}.After(t.member.Consent)
 	t.member.Sequences["consent"]++
 }
 

@@ -254,7 +254,7 @@ func addMember(m *events.Member, e events.Event, _ *events.Event) bool {
 		m.Task = &events.MemberTask{TaskID: d.TaskID, Status: d.Current, Raw: d.CurrentRaw, Reason: d.Reason, Updated: theirTime(e)}
 	case *events.Consent:
 		m.MemberID = d.MemberID
-		m.Consent = events.MemberConsent{Read: true, ConsentID: d.ConsentID, Provision: d.Current, DateTime: theirTime(e), Permitted: m.Consent.Permitted || m.Consent.Provision == events.Permit || d.Current == events.Permit}
+		m.Consent = events.MemberConsent{Read: true, ConsentID: d.ConsentID, Provision: d.Current, DateTime: theirTime(e)}.After(m.Consent)
 	case *events.Recommendation:
 		m.MemberID = d.MemberID
 		m.Recommendations = slices.DeleteFunc(m.Recommendations, func(r events.Recommendation) bool { return r.Alias == d.Alias })
