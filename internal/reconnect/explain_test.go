@@ -587,3 +587,24 @@ func TestExplainedWordsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// After a status that says nothing, a break is the same episode: what would come
+// of it is not told as the end of the prompt that is open.
+func TestABreakAfterAnUnknownStatusIsTheSame(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	_, a, _ := look(t, atOnce(), m, nil, Held{}, t0)
+	c := &m.Connections[0]
+	c.State.Status, c.BrokenSince, c.ConfirmedAt = events.Unknown, time.Time{}, time.Time{}
+	now := t0.Add(time.Hour)
+	x := atOnce().Explain(Standing{Member: m, Agenda: a, Now: now, Flap: time.Hour, Confirm: map[events.Status]time.Duration{events.Expired: 10 * time.Minute}})
+	for _, change := range x.Connections[0].Changes {
+		if change.Status != events.Expired {
+			continue
+		}
+		if change.Then.Outcome != HeldBack || change.Then.Reason != reasonUnconfirmed {
+			t.Errorf("then %+v", change.Then)
+		}
+		return
+	}
+	t.Errorf("another break changes nothing: %+v", x.Connections[0].Changes)
+}
