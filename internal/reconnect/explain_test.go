@@ -347,7 +347,6 @@ func (s Standing) changed(t *rapid.T, p Policy, c events.ConnectionToken, change
 	var notes []Note
 	switch change.Kind {
 	case changeStatus:
-		was := *known
 		if c == "" {
 			for _, k := range m.Connections {
 				if k.State.Status == events.AccessIsOver && !k.Removed() {
@@ -357,9 +356,6 @@ func (s Standing) changed(t *rapid.T, p Policy, c events.ConnectionToken, change
 			break
 		}
 		h.status(c, change.Status, s.Now)
-		if change.Status.Broken() && !was.State.Status.Broken() && was.ConnectedSince.IsZero() {
-			known.Episode, known.EpisodeSince = was.Episode+1, s.Now // the poller has it so
-		}
 		if change.Status == events.Connected {
 			s.Now = s.Now.Add(p.HoldOpen)
 		}
