@@ -14,7 +14,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## all tests under the race detector; without Docker or Chromium some skip (with CI=true they fail)
-	$(GO) test -race $$($(GO) list ./... | grep -v /internal/month$$)
+	$(GO) test -race -p 4 -parallel 6 $$($(GO) list ./... | grep -v /internal/month$$) # they wait more than they work
 	$(GO) test ./internal/month # its minutes under the race detector are for make long
 	@docker info >/dev/null 2>&1 || echo 'NO DOCKER ENGINE: the container tests were skipped' >&2
 	@[ -n "$$CHROME_BIN" ] || command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo 'NO CHROMIUM: the browser test was skipped' >&2

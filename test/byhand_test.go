@@ -67,6 +67,7 @@ func TestExamplesByHandNameWhatIsThere(t *testing.T) {
 
 // Each line does what it says.
 func TestExamplesByHand(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	path := cli(ctx, t)

@@ -35,6 +35,7 @@ type claim struct {
 // readers, a JSON Schema validator that is not the one used inside, and the
 // official AsyncAPI parser. The last two want npm.
 func TestContract(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	var claims []claim

@@ -26,6 +26,7 @@ import (
 // The notification services of examples/ push when a connection breaks, and
 // take the prompt back when it works again.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	w := newWorld(t, 1)

@@ -41,6 +41,7 @@ func (k *kills) more(ctx context.Context, t *testing.T) bool {
 // A connector is killed again and again while b.well changes under it. What is
 // left equals the truth: nothing lost, nothing twice.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	count := kills{want: 5}
 	if long() {
 		count.want = 50
@@ -79,6 +80,7 @@ func TestKill(t *testing.T) {
 // Two replicas share the members; one is stopped for longer than its leases,
 // and then goes on believing what it believed.
 func TestKillPausedReplica(t *testing.T) {
+	t.Parallel()
 	rounds := 1
 	if long() {
 		rounds = 6
@@ -147,6 +149,7 @@ func (w *world) holders(ctx context.Context) map[string]int {
 // Two replicas on three servers: both are killed again and again while leaders
 // step down, and the server that leads goes and comes back.
 func TestKillOnThreeServers(t *testing.T) {
+	t.Parallel()
 	count := kills{want: 3}
 	if long() {
 		count.want = 24

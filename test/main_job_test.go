@@ -15,6 +15,7 @@ import (
 // The main job: connections break, each member is asked in the right way,
 // reconnects, revokes consent and gives it back.
 func TestMainJob(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	w := newWorld(t, 1)

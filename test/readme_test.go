@@ -16,6 +16,7 @@ import (
 
 // The README's subscriber compiles, runs, and prints a prompt.
 func TestReadmeSubscriber(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 // simulator as everybody runs it. Of a second one the access tokens end soon, so
 // that the SDK has to refresh.
 func TestPublishedSDK(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	dir := npmProject(ctx, t, "sdk")

@@ -205,6 +205,7 @@ func TestProbeSaysWhatIsWrong(t *testing.T) {
 		"messages may not be so": func(c *jetstream.StreamConfig) { c.MaxMsgSize = 8 },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			js := natstest.JetStream(t)
 			subjects, err := events.NewSubjects("")
 			if err != nil {
