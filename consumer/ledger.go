@@ -43,8 +43,9 @@ type Ledger interface {
 
 // MemoryLedger is a ledger of one process's life. Within it, events are told
 // once and gaps are found. After a restart nothing is lost and no gap is
-// reported falsely, but events that were in hand may be handled again, and a
-// gap that opened meanwhile is not seen. It is not for several replicas.
+// reported falsely, but events that were in hand may be handled again, and with
+// them what was done while an older event was still in hand; a gap that opened
+// meanwhile is not seen. It is not for several replicas.
 type MemoryLedger struct {
 	mu    sync.Mutex
 	marks map[string]Mark

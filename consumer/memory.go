@@ -256,7 +256,7 @@ func (m *Memory) Deliver(ctx context.Context, s Subscription) error {
 		m.done[s.Durable] = done
 	}
 	m.mu.Unlock()
-	l := &lane{trying: map[string]*trial{}}
+	l := &lane{}
 	for range 100 * r.Tries {
 		var wait time.Duration
 		settled := true

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type position struct {
 type reader struct {
 	*runner
 	messages jetstream.MessagesContext
+	room     int      // for messages that are read and not done
 	at       position // of an ordered run
 
 	durable   jetstream.Consumer // nil for an ordered run
@@ -42,6 +44,7 @@ type reader struct {
 type delivery struct {
 	message
 	from jetstream.Msg
+	lane string // one member's events stay in order
 }
 
 // next waits for the next message.
@@ -54,7 +57,11 @@ func (in *reader) next(ctx context.Context) (delivery, error) {
 	if err != nil {
 		return delivery{}, err
 	}
-	return delivery{message{m.Subject(), meta.Sequence.Stream, meta.Timestamp.UTC(), m.Headers(), m.Data(), in.standing}, m}, nil
+	_, member := in.about(m.Subject())
+	return delivery{
+		message: message{m.Subject(), meta.Sequence.Stream, meta.Timestamp.UTC(), m.Headers(), m.Data(), in.standing},
+		from:    m, lane: cmp.Or(member, m.Subject()),
+	}, nil
 }
 
 // inOrder waits for the next message of an ordered run. The client library goes

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +31,8 @@ type Subscription struct {
 	// like: one of them gets all events, the others stand by.
 	//
 	// Empty: nothing is remembered, Run begins at From every time, and an event
-	// whose handler fails holds up what follows.
+	// whose handler fails, or takes long, holds up its member and in the end, when
+	// a few hundred others wait behind it, everybody.
 	Durable string
 
 	Handlers Handlers
@@ -53,12 +53,12 @@ type Subscription struct {
 	// what is late or replayed reaches them too.
 	Projection bool
 
-	Workers  int                           // handlers at work at once; one member's events always in one; default 8
+	Workers  int                           // handlers at work at once; one member's events one after the other; default 8
 	Timeout  time.Duration                 // of one call of a handler, of the ledger, and of a question to the stream; default 1 min
 	Tries    int                           // of an event before it is poison; default 20, about an hour
 	Delay    func(tries int) time.Duration // until the next try; default 1 s, doubled up to 5 min
 	AckWait  time.Duration                 // when the broker gives up on a silent process; default 30 s; of a new durable
-	Takeover time.Duration                 // when a replica that stands by takes over; default 30 s; of a new durable
+	Takeover time.Duration                 // when a replica that stands by takes over; default 30 s, at least 3 s to be steady; of a new durable
 
 	// Settled hears of every delivery, for logs and metrics; err says why it
 	// failed or is poison. It is called by several goroutines.
@@ -67,6 +67,9 @@ type Subscription struct {
 
 // group is the priority group of the durable: one replica is pinned.
 const group = "consumer"
+
+// unacknowledged is how many messages a process may have in hand.
+const unacknowledged = 1000
 
 // prepare checks s and returns the runner of it.
 func (s Subscription) prepare(b broker, prefix string, now func() time.Time) (*runner, error) {
@@ -180,7 +183,7 @@ func (c *Client) openOrdered(ctx context.Context, r *runner) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consumer: read %s: %w", c.Stream, err)
 	}
-	return &reader{runner: r, messages: messages}, nil
+	return &reader{runner: r, messages: messages, room: 64 * r.Workers}, nil
 }
 
 func (r *runner) start() (jetstream.DeliverPolicy, *time.Time) {
@@ -207,7 +210,7 @@ func (c *Client) openDurable(ctx context.Context, r *runner) (*reader, error) {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
 		config := jetstream.ConsumerConfig{
 			Durable: r.Durable, FilterSubjects: r.filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: r.AckWait,
-			MaxDeliver: -1, MaxAckPending: 1000,
+			MaxDeliver: -1, MaxAckPending: unacknowledged,
 			PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group}, PinnedTTL: r.Takeover,
 		}
 		config.DeliverPolicy, config.OptStartTime = r.start()
@@ -235,11 +238,20 @@ func (c *Client) openDurable(ctx context.Context, r *runner) (*reader, error) {
 	}
 	info := consumer.CachedInfo()
 	r.AckWait = cmp.Or(info.Config.AckWait, r.AckWait)
-	in := &reader{runner: r, durable: consumer}
+	// All that the broker has out may lie here: a reader that waits for a worker
+	// is one that the broker gives up on, for another replica.
+	in := &reader{runner: r, durable: consumer, room: info.Config.MaxAckPending}
+	if in.room < 1 {
+		in.room = unacknowledged
+	}
 	if in.standing, err = standingOf(info, 0); err != nil {
 		return fail(err)
 	}
-	options := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(max(64, 4*r.Workers)), jetstream.WithMessagesErrOnMissingHeartbeat(true)}
+	options := []jetstream.PullMessagesOpt{
+		jetstream.PullMaxMessages(max(64, 4*r.Workers)), jetstream.WithMessagesErrOnMissingHeartbeat(true),
+		// Only a new request tells the broker that who reads is still there.
+		jetstream.PullExpiry(min(max(info.Config.PinnedTTL/3, time.Second), 30*time.Second)),
+	}
 	if groups := info.Config.PriorityGroups; len(groups) > 0 {
 		options = append(options, jetstream.PullPriorityGroup(groups[0]))
 		in.release = func() {
@@ -280,44 +292,42 @@ func usable(c jetstream.ConsumerConfig) error {
 	}
 }
 
-// run hands each message to the worker of its member.
+// run lays each message on the desk, from where the workers take it.
 func (r *runner) run(ctx context.Context, in *reader) error {
 	work := context.WithoutCancel(ctx) // a stop must not abort the message in hand
+	k := newDesk(in.room)
 	var workers sync.WaitGroup
-	lanes := make([]chan delivery, r.Workers)
-	queued := 0 // what waits for its worker is silent to the broker
-	if r.ordered {
-		queued = 64 // but here it expects to hear nothing
-	}
-	for i := range lanes {
-		lanes[i] = make(chan delivery, queued)
+	for range r.Workers {
 		workers.Go(func() {
-			l := &lane{trying: map[string]*trial{}}
-			for d := range lanes[i] {
-				r.deliver(ctx, work, l, d)
-			}
+			k.work(func(l *lane, d delivery) func() { return r.deliver(ctx, work, l, d) })
 		})
 	}
-	stop := context.AfterFunc(ctx, in.messages.Stop)
+	quiet := func() {}
+	if !r.ordered {
+		quiet = r.keep(k)
+	}
+	// What was not begun goes to whoever stands by. The client library takes a
+	// moment to stop: what came again before that would come to nobody.
+	end := sync.OnceFunc(func() {
+		in.messages.Stop()
+		k.close(func(d delivery) {
+			if !r.ordered {
+				_ = d.from.NakWithDelay(time.Second)
+			}
+		})
+	})
+	stop := context.AfterFunc(ctx, end)
 	defer stop()
 	var err error
 	for {
 		var d delivery
-		if d, err = in.next(ctx); err != nil {
+		if d, err = in.next(ctx); err != nil || !k.put(d) {
 			break
 		}
-		select {
-		case lanes[r.lane(d.subject)] <- d:
-			continue
-		case <-ctx.Done():
-		}
-		break
 	}
-	in.messages.Stop()
-	for _, l := range lanes {
-		close(l)
-	}
+	end()
 	workers.Wait()
+	quiet()
 	if in.pin != "" && in.release != nil {
 		in.release()
 	}
@@ -327,42 +337,56 @@ func (r *runner) run(ctx context.Context, in *reader) error {
 	return fmt.Errorf("consumer: read the stream: %w", err)
 }
 
-// lane returns the worker of a subject: one member's events stay in order.
-func (r *runner) lane(subject string) int {
-	_, member := r.about(subject)
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(cmp.Or(member, subject)))
-	return int(h.Sum32() % uint32(r.Workers))
+// deliver settles one delivery, and returns how the broker is told. ctx ends
+// waiting, work does not end.
+func (r *runner) deliver(ctx, work context.Context, l *lane, d delivery) (answer func()) {
+	v := r.settle(work, l, d.message)
+	for r.ordered && v.later() {
+		select {
+		case <-time.After(v.delay):
+			v = r.settle(work, l, d.message)
+		case <-ctx.Done():
+			return nothing
+		}
+	}
+	if r.ordered {
+		return nothing
+	}
+	return func() {
+		// If the broker does not hear it, it delivers again and the ledger knows.
+		switch {
+		case v.later():
+			_ = d.from.NakWithDelay(v.delay)
+		case v.outcome == Poisoned:
+			_ = d.from.TermWithReason(reason(v.err))
+		default:
+			_ = d.from.Ack()
+		}
+	}
 }
 
-// deliver settles one delivery and tells the broker. ctx ends waiting, work
-// does not end.
-func (r *runner) deliver(ctx, work context.Context, l *lane, d delivery) {
-	m, in := d.from, d.message
-	if r.ordered {
-		if ctx.Err() != nil {
-			return // it waited for its worker and is not begun any more
-		}
-		for v := r.settle(work, l, in); v.later(); v = r.settle(work, l, in) {
+func nothing() {}
+
+// keep tells the broker again and again that what lies on the desk is in hand,
+// until done is called: it gives up on what it hears nothing of.
+func (r *runner) keep(k *desk) (done func()) {
+	ended := make(chan struct{})
+	var told sync.WaitGroup
+	told.Go(func() {
+		tick := time.NewTicker(r.AckWait / 3)
+		defer tick.Stop()
+		for {
 			select {
-			case <-time.After(v.delay):
-			case <-ctx.Done():
+			case <-tick.C:
+				k.each(func(d delivery) { _ = d.from.InProgress() })
+			case <-ended:
 				return
 			}
 		}
-		return
-	}
-	done := r.inProgress(m)
-	v := r.settle(work, l, in)
-	done()
-	// If the broker does not hear it, it delivers again and the ledger knows.
-	switch {
-	case v.later():
-		_ = m.NakWithDelay(v.delay)
-	case v.outcome == Poisoned:
-		_ = m.TermWithReason(reason(v.err))
-	default:
-		_ = m.Ack()
+	})
+	return func() {
+		close(ended)
+		told.Wait()
 	}
 }
 
@@ -373,28 +397,4 @@ func reason(err error) string {
 		return strings.Join(strings.Fields(err.Error()), " ")
 	}
 	return "its handler failed too often"
-}
-
-// inProgress tells the broker again and again that the message is in hand,
-// until done is called.
-func (r *runner) inProgress(m jetstream.Msg) (done func()) {
-	var mu sync.Mutex
-	every, ended := r.AckWait/3, false
-	var timer *time.Timer
-	mu.Lock()
-	defer mu.Unlock()
-	timer = time.AfterFunc(every, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if !ended {
-			_ = m.InProgress()
-			timer.Reset(every)
-		}
-	})
-	return func() {
-		mu.Lock()
-		defer mu.Unlock()
-		ended = true
-		timer.Stop()
-	}
 }

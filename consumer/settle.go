@@ -50,16 +50,25 @@ type runner struct {
 	ordered bool
 }
 
-// A lane holds what one worker knows of its subjects. Everything about a
-// subject happens in one lane.
-type lane struct{ trying map[string]*trial }
-
 // A trial is an event that has to be tried again. Later events of its subject
 // wait for it.
 type trial struct {
 	seq   uint64 // in the stream
 	tries int
 	at    time.Time // of the next try
+}
+
+// trial returns that of m.
+func (l *lane) trial(m message) *trial {
+	t := l.trying[m.subject]
+	if t == nil || t.seq != m.seq {
+		t = &trial{seq: m.seq}
+		if l.trying == nil {
+			l.trying = map[string]*trial{}
+		}
+		l.trying[m.subject] = t
+	}
+	return t
 }
 
 // settle does what is to be done about one delivery. It is the only place that
@@ -391,11 +400,7 @@ func (r *runner) done(ctx context.Context, l *lane, m message, o Outcome, e Even
 // failed has m come again, unless it can never be handled or was tried often
 // enough.
 func (r *runner) failed(ctx context.Context, l *lane, m message, e Event, mark Mark, err error) (verdict, Mark) {
-	t := l.trying[m.subject]
-	if t == nil || t.seq != m.seq {
-		t = &trial{seq: m.seq}
-		l.trying[m.subject] = t
-	}
+	t := l.trial(m)
 	t.tries++
 	if errors.Is(err, ErrMalformed) || t.tries >= r.Tries {
 		return r.poison(ctx, l, m, e, r.after(m, e, mark), err)
@@ -413,11 +418,7 @@ func (r *runner) poison(ctx context.Context, l *lane, m message, e Event, mark M
 		p.Tries = t.tries
 	}
 	if err := r.call(ctx, func(ctx context.Context) error { return r.Handlers.Poison(ctx, p) }); err != nil {
-		t := l.trying[m.subject]
-		if t == nil || t.seq != m.seq {
-			t = &trial{seq: m.seq}
-			l.trying[m.subject] = t
-		}
+		t := l.trial(m)
 		delay := r.Delay(max(1, t.tries))
 		t.at = r.now().Add(delay)
 		err = errors.Join(why, err)
