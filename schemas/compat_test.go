@@ -390,6 +390,7 @@ func TestBreaksAreFound(t *testing.T) {
 		{change{name: "who publishes subscribes", file: "asyncapi.yaml", old: "action: send", new: "action: receive"}, "operations.publish.connection.action: was send"},
 		{change{name: "another queue", file: "asyncapi.yaml", old: "queue: q", new: "queue: r"}, "bindings.nats.queue: was q"},
 		{change{name: "a header has another rule", file: "asyncapi.yaml", old: "        ce-sequence:\n          description", new: "        ce-sequence:\n          minLength: 2\n          description"}, "components.schemas.headers.ce-sequence: its minLength was"},
+		{change{name: "headers are none", file: "asyncapi.yaml", old: "      headers:\n        type: object\n", new: "      headers:\n        type: string\n"}, ".headers.type: "},
 		{change{name: "something new of a subject", file: "asyncapi.yaml", old: "    address: sc.v1.storm\n", new: "    address: sc.v1.storm\n    servers: []\n"}, "channels.storm.servers: is new"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

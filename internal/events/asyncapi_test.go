@@ -275,6 +275,7 @@ func messageOf(t *testing.T, typ Type) pairs {
 		"name", string(typ), "title", raw["title"], "summary", raw["description"], "contentType", jsonType,
 		"headers",
 		pairs{
+			"type", "object", // the specification asks for it here
 			"allOf", []pairs{ref("#/components/schemas/headers"), {"type", "object", "properties", pairs{"ce-type", pairs{"const", string(typ)}}}},
 		},
 		"payload", ref("./" + typ.SchemaFile()),
