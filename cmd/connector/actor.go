@@ -92,15 +92,6 @@ func (a actor) Look(ctx context.Context, m events.MemberToken, c events.Connecti
 	return a.looks.ask(ctx, lookRequest{Member: m, Connection: c, Acted: acted})
 }
 
-// activate activates without asking the member, and has the member looked at.
-func (a actor) activate(ctx context.Context, m events.MemberToken, c events.MemberConnection) error {
-	status, err := a.ActivateDirect(ctx, m, c.ConnectionID)
-	if lookErr := a.Look(ctx, m, c.Token, status); lookErr != nil {
-		zerolog.Ctx(ctx).Info().Err(lookErr).Str("member", string(m)).Msg("not polled at once") // it is polled in its turn
-	}
-	return err
-}
-
 // heldBy says in the decider's words what is judged.
 func heldBy(v *judge.View) func(*events.Member, time.Time) reconnect.Held {
 	return func(m *events.Member, now time.Time) reconnect.Held { return held(v.Of(m, now)) }

@@ -184,7 +184,7 @@ func (s service) run(ctx context.Context) error {
 	ours := actor{client, grants, looks{s.nc, servicePrefix + ".look"}}
 	decider, err := reconnect.New(reconnect.Config{
 		Log: s.log, Source: durable, DeadLetters: reconnect.Letters{JS: s.js}, Ledger: ledger, Policy: s.set.Policy, Now: w.clock.Now,
-		Held: heldBy(view), Judged: view.Wait, Fresh: view.CatchUp, Activate: ours.activate,
+		Held: heldBy(view), Judged: view.Wait, Fresh: view.CatchUp, Actor: ours,
 	})
 	if err != nil {
 		return err

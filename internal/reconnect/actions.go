@@ -224,6 +224,13 @@ func (a *Actions) open(ctx context.Context, m events.MemberToken, promptID strin
 	if !ok {
 		return events.Prompt{}, StalePrompt
 	}
+	// From then on it is inert, whenever the decider comes to close it.
+	token := events.ConnectionToken(promptID[:strings.LastIndexByte(promptID, '.')])
+	for _, asked := range agenda.Snapshot.Asked {
+		if asked.Connection == token && !asked.ExpiresAt.IsZero() && !a.Now().Before(asked.ExpiresAt) {
+			return events.Prompt{}, StalePrompt
+		}
+	}
 	return prompt, nil
 }
 
@@ -242,10 +249,10 @@ func (a *Actions) startOffer(ctx context.Context, m events.MemberToken, known *e
 	now.State.IntegrationType = cmp.Or(now.State.IntegrationType, events.IndirectIAS)
 	switch {
 	case now.denies(known):
-		a.lookAt(ctx, m, "", "")
+		lookAt(ctx, a.Actor, m, "", "")
 		return Started{}, ConsentEnded
 	case now.Found && now.State.Status == events.Connected:
-		a.lookAt(ctx, m, "", "")
+		lookAt(ctx, a.Actor, m, "", "")
 		return Started{}, StalePrompt
 	}
 	return a.oauth(ctx, audit.Entry{Member: m, Part: offerID, Action: events.ActOAuth}, "", alias)
@@ -260,11 +267,12 @@ func (a *Actions) startPrompt(ctx context.Context, m events.MemberToken, known *
 	switch {
 	case err != nil:
 		return Started{}, fmt.Errorf("%w: %w", Upstream, err)
-	case !now.Found || !now.State.Status.Broken():
-		a.lookAt(ctx, m, "", "")
+	case !now.Found || now.State.Status == events.Connected:
+		// A status that says nothing keeps the prompt open: whoever is asked may act.
+		lookAt(ctx, a.Actor, m, "", "")
 		return Started{}, StalePrompt
 	case now.denies(known):
-		a.lookAt(ctx, m, "", "")
+		lookAt(ctx, a.Actor, m, "", "")
 		return Started{}, ConsentEnded
 	}
 	token := events.ConnectionToken(promptID[:strings.LastIndexByte(promptID, '.')])
@@ -305,7 +313,7 @@ func (a *Actions) oauth(ctx context.Context, e audit.Entry, c events.ConnectionT
 	if err != nil {
 		return Started{}, err
 	}
-	a.lookAt(ctx, e.Member, c, "")
+	lookAt(ctx, a.Actor, e.Member, c, "")
 	return Started{Method: string(events.ActOAuth), RedirectURL: url.Reveal()}, nil
 }
 
@@ -318,7 +326,7 @@ func (a *Actions) activate(ctx context.Context, e audit.Entry, prompt events.Pro
 		case errors.Is(err, ErrRefused):
 			return "", a.anotherWay(ctx, e.Member, c, prompt)
 		case err != nil:
-			a.lookAt(ctx, e.Member, c, "") // it may have been activated
+			lookAt(ctx, a.Actor, e.Member, c, "") // it may have been activated
 			return "", fmt.Errorf("%w: %w", Upstream, err)
 		}
 		return audit.Activated, nil
@@ -326,7 +334,7 @@ func (a *Actions) activate(ctx context.Context, e audit.Entry, prompt events.Pro
 	if err != nil {
 		return Started{}, err
 	}
-	a.lookAt(ctx, e.Member, c, status)
+	lookAt(ctx, a.Actor, e.Member, c, status)
 	return Started{Method: string(events.ActDirect), Status: string(status)}, nil
 }
 
@@ -390,8 +398,8 @@ func (a *Actions) Acknowledge(ctx context.Context, r AckRequest) (snoozed time.T
 const maxSnooze = int64(10 * 365 * 24 * time.Hour / time.Second)
 
 // lookAt is a courtesy: without it the change is found by the next poll.
-func (a *Actions) lookAt(ctx context.Context, m events.MemberToken, c events.ConnectionToken, acted events.Status) {
-	if err := a.Actor.Look(ctx, m, c, acted); err != nil {
+func lookAt(ctx context.Context, a Actor, m events.MemberToken, c events.ConnectionToken, acted events.Status) {
+	if err := a.Look(ctx, m, c, acted); err != nil {
 		zerolog.Ctx(ctx).Info().Err(err).Str("member", string(m)).Msg("not polled at once")
 	}
 }

@@ -116,6 +116,14 @@ func TestActionsFindPrompts(t *testing.T) {
 			t.Errorf("%+v: %v", r, err)
 		}
 	}
+	later := NewActions(ActionsConfig{Log: l, Tokens: tokens, Actor: b, Notes: c, Ledger: audit.NewLedger(js), Now: func() time.Time { return time.Now().Add(365 * day) }})
+	if _, err := later.Start(ctx, StartRequest{PromptID: want.PromptID}); !errors.Is(err, StalePrompt) {
+		t.Errorf("past its expiry, which no look has closed yet: %v", err)
+	}
+	b.state.Status = events.Unknown
+	if started, err := acts.Start(ctx, StartRequest{PromptID: want.PromptID, MemberID: ann}); err != nil || started.Method != "oauth" {
+		t.Errorf("open, and of a status that says nothing: %+v, %v", started, err)
+	}
 	if len(acts.limits) > 4 {
 		t.Errorf("%d ids are remembered, most of which are none", len(acts.limits))
 	}

@@ -45,9 +45,9 @@ type Config struct {
 	Judged func(ctx context.Context, seq uint64) error
 	Fresh  func(ctx context.Context) error
 
-	// Activate activates a connection without asking the member. Required if the
+	// Actor activates connections without asking the member. Required if the
 	// policy says so for any status.
-	Activate func(ctx context.Context, m events.MemberToken, c events.MemberConnection) error
+	Actor Actor
 }
 
 // A Consumer looks at a member whenever the member's head has moved or a look
@@ -66,8 +66,8 @@ func New(c Config) (*Consumer, error) {
 	if err := c.Policy.Validate(); err != nil {
 		return nil, fmt.Errorf("reconnect: policy: %w", err)
 	}
-	if len(c.Policy.DirectAuto) > 0 && c.Activate == nil {
-		return nil, errors.New("reconnect: the policy activates without asking, and Activate is missing")
+	if len(c.Policy.DirectAuto) > 0 && c.Actor == nil {
+		return nil, errors.New("reconnect: the policy activates without asking, and Actor is missing")
 	}
 	if c.Held == nil {
 		c.Held = func(*events.Member, time.Time) Held { return Held{} }
@@ -90,10 +90,13 @@ func New(c Config) (*Consumer, error) {
 	return &Consumer{Config: c}, nil
 }
 
-// Run consumes until ctx ends, finishes the messages in hand, and returns nil.
+// Run consumes until ctx ends, finishes the messages in hand, and returns nil. It
+// begins with a look at all who may be waiting for something: the policy may be
+// another than the one they were decided by.
 func (c *Consumer) Run(ctx context.Context) error {
 	work := context.WithoutCancel(ctx) // a stop must not abort the message in hand
 	var inHand sync.WaitGroup
+	inHand.Go(func() { c.first(ctx) })
 	slots := make(chan struct{}, c.Workers)
 	sub, err := c.Source.Consume(func(m jetstream.Msg) {
 		slots <- struct{}{}
@@ -243,7 +246,7 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 	for _, conn := range d.Activate {
 		// It is in the agenda that this was tried: whether it was or not, the
 		// member is asked if the connection is still broken after a while.
-		if err := c.activate(ctx, m, conn); err != nil {
+		if err := c.activate(ctx, m, known.Snapshot, conn); err != nil {
 			log.Warn().Err(err).Str("member", string(m)).Str("connection", string(conn.Token)).Msg("not activated; the member will be asked")
 		}
 	}
@@ -274,13 +277,24 @@ func (c *Consumer) held(ctx context.Context, m *events.Member, now time.Time) (H
 	return c.Held(m, now), nil
 }
 
-// activate activates without asking, on record.
-func (c *Consumer) activate(ctx context.Context, m events.MemberToken, conn events.MemberConnection) error {
+// activate activates without asking, on record, if b.well still says what was
+// decided from: the head may be hours old, and the member may since have ended
+// what would be turned on again. Whatever comes of it, the member is polled.
+func (c *Consumer) activate(ctx context.Context, m events.MemberToken, known *events.Member, conn events.MemberConnection) error {
+	now, err := c.Actor.Connection(ctx, m, conn.ConnectionID, conn.State.IntegrationType)
+	if err != nil {
+		return err
+	}
+	if !now.Found || now.State.Status != conn.State.Status || now.denies(known) {
+		lookAt(ctx, c.Actor, m, conn.Token, "")
+		return errors.New("it is no longer as it was decided from")
+	}
 	e := audit.Entry{
 		Member: m, Part: string(conn.Token), Action: events.ActDirect, Episode: events.EpisodeID(conn.Token, conn.Episode), By: byPolicy,
 	}
 	return onRecord(ctx, c.Ledger, c.Now, e, func() (audit.What, error) {
-		err := c.Activate(ctx, m, conn)
+		status, err := c.Actor.ActivateDirect(ctx, m, conn.ConnectionID)
+		lookAt(ctx, c.Actor, m, conn.Token, status)
 		if errors.Is(err, ErrRefused) {
 			err = fmt.Errorf("%w: %w", ReconnectInApp, err)
 		}

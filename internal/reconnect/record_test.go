@@ -182,6 +182,15 @@ type bwellSays struct {
 	tapped
 	activated error
 	did       int
+	looked    int
+
+	now    Reading // what read reads
+	unread error
+}
+
+func (b *bwellSays) Look(context.Context, events.MemberToken, events.ConnectionToken, events.Status) error {
+	b.looked++
+	return nil
 }
 
 func (b *bwellSays) ActivateDirect(context.Context, events.MemberToken, string) (events.Status, error) {
@@ -279,23 +288,46 @@ func TestCausesOfSuppressions(t *testing.T) {
 	}
 }
 
-// What is activated without asking is on record by what became of it.
+// read has the connection read as it is said to be now.
+type read struct{ *bwellSays }
+
+func (r read) Connection(context.Context, events.MemberToken, string, events.IntegrationType) (Reading, error) {
+	return r.now, r.unread
+}
+
+// What is activated without asking is on record by what became of it. What b.well
+// no longer says as it was decided from is left alone, and looked at.
 func TestActivationsWithoutAsking(t *testing.T) {
-	for _, x := range []struct {
+	expired := events.ConnectionState{Status: events.Expired, IntegrationType: events.DirectIAS}
+	disconnected := expired
+	disconnected.Status = events.Disconnected
+	ended := Reading{Found: true, State: expired, Consent: events.MemberConsent{Read: true, Provision: events.Deny, DateTime: t0.Add(time.Hour)}}
+	for name, x := range map[string]struct {
+		now    Reading
+		unread error
 		answer error
-		want   string
+		want   []string
 	}{
-		{nil, "act.activated"},
-		{ErrRefused, "act.refused reconnect_in_app"},
-		{errors.New("no answer"), "act.unknown upstream"},
+		"activated":              {now: Reading{Found: true, State: expired}, want: []string{"act.started", "act.activated"}},
+		"refused":                {now: Reading{Found: true, State: expired}, answer: ErrRefused, want: []string{"act.started", "act.refused reconnect_in_app"}},
+		"no answer":              {now: Reading{Found: true, State: expired}, answer: errors.New("no answer"), want: []string{"act.started", "act.unknown upstream"}},
+		"not to be read":         {unread: errors.New("no answer")},
+		"gone":                   {},
+		"the member switched it": {now: Reading{Found: true, State: disconnected}},
+		"consent ended":          {now: ended},
 	} {
-		p := &paper{}
-		c := &Consumer{Config: Config{Ledger: p, Now: func() time.Time { return t0 }, Activate: func(context.Context, events.MemberToken, events.MemberConnection) error { return x.answer }}}
-		if err := c.activate(t.Context(), "m", events.MemberConnection{Token: "c1", Episode: 1}); (err == nil) != (x.answer == nil) {
-			t.Error(err)
+		p, b := &paper{}, &bwellSays{activated: x.answer, now: x.now, unread: x.unread}
+		c := &Consumer{Config: Config{Ledger: p, Now: func() time.Time { return t0 }, Actor: read{b}}}
+		known := one(expired, events.Permit)
+		err := c.activate(t.Context(), "m", known, events.MemberConnection{Token: "c1", Episode: 1, State: expired})
+		if fine := name == "activated"; (err == nil) != fine {
+			t.Errorf("%s: %v", name, err)
 		}
-		if got := p.whats(); !slices.Equal(got, []string{"act.started", x.want}) {
-			t.Errorf("on record: %v, want %s", got, x.want)
+		if got := p.whats(); !slices.Equal(got, x.want) {
+			t.Errorf("%s, on record: %v, want %s", name, got, x.want)
+		}
+		if b.did > 0 != (x.want != nil) || b.looked == 0 != (x.unread != nil) {
+			t.Errorf("%s: activated %d times, looked %d times", name, b.did, b.looked)
 		}
 	}
 }

@@ -76,6 +76,24 @@ func (c *Consumer) sweep(ctx context.Context) (looks int, err error) {
 	return looks, nil
 }
 
+// first looks at all who may wait, until it succeeds or ctx ends.
+func (c *Consumer) first(ctx context.Context) {
+	for ctx.Err() == nil {
+		looks, err := c.sweep(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		zerolog.Ctx(ctx).Info().Int("looks", looks).AnErr("error", err).Msg("looked at all who may have waited for another policy")
+		if err == nil {
+			return
+		}
+		pause(ctx, again)
+	}
+}
+
+// again is how long after a sweep that failed the next one begins.
+const again = 30 * time.Second
+
 // sweepers is how many members a sweep looks at at once.
 const sweepers = 16
 

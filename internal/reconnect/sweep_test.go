@@ -106,3 +106,66 @@ func TestReleasedByASweep(t *testing.T) {
 		}
 	}
 }
+
+// A decider that starts looks at who waits for what its policy does not hold back
+// any more.
+func TestAnotherPolicyReachesWhoWaits(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	l, js := natstest.Log(t)
+	durable, err := js.Consumer(ctx, topology.Events, topology.Decider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unmapped := events.Member{Book: events.NewBook("i"), MemberID: "m"}
+	unmapped.Connections = []events.MemberConnection{{
+		Token: "c", ConnectionID: "id", Number: 1, Episode: 1, EpisodeSince: time.Now(), BrokenSince: time.Now(), ConfirmedAt: time.Now(),
+		State: events.ConnectionState{Status: events.Expired, Category: "HAPI"},
+	}}
+	unmapped.Consent = events.MemberConsent{Read: true, Provision: events.Permit}
+	change := events.Event{Type: events.ConnectionStatusChanged, Part: "c", Data: &events.Connection{MemberID: "m", ConnectionID: "id", Current: &unmapped.Connections[0].State}}
+	tx, err := l.Subjects().Poll("m", []events.Event{change}, &unmapped, 0, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Commit(ctx, tx); err != nil {
+		t.Fatal(err)
+	}
+	// decided runs a decider until yes.
+	decided := func(p Policy, what string, yes func() bool) {
+		t.Helper()
+		c, err := New(Config{Log: l, Source: durable, DeadLetters: Letters{js}, Ledger: audit.NewLedger(js), Policy: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, stop := context.WithCancel(ctx)
+		stopped := make(chan error, 1)
+		go func() { stopped <- c.Run(run) }()
+		for !yes() {
+			if ctx.Err() != nil {
+				t.Fatalf("never %s", what)
+			}
+		}
+		stop()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	}
+	open := func() int {
+		head, err := l.Agenda(ctx, "m")
+		if err != nil || head.Snapshot == nil {
+			return 0
+		}
+		return len(head.Snapshot.Prompts)
+	}
+	p := atOnce()
+	decided(p, "at rest", func() bool {
+		info, err := durable.Info(ctx)
+		return err == nil && info.NumPending == 0 && info.NumAckPending == 0
+	})
+	if open() != 0 {
+		t.Fatal("asked, and nobody knows what for")
+	}
+	p.UnknownTypes = map[string]events.Action{"HAPI": events.ActOAuth}
+	decided(p, "asked", func() bool { return open() == 1 })
+}
