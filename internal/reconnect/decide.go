@@ -304,7 +304,11 @@ func (pl *plan) way(c events.MemberConnection) (row int, action events.Action) {
 	// b.well has types beyond the three of Smart Connect, DIRECT and IAL2: we
 	// know the words, but not the way back.
 	default:
-		return 12, cmp.Or(pl.policy.UnknownTypes[s.Category], events.ActUnknown)
+		action := cmp.Or(pl.policy.UnknownTypes[s.Category], events.ActUnknown)
+		if action == events.ActDirect {
+			action = cmp.Or(pl.remembers(c).Instead, action)
+		}
+		return 12, action
 	}
 }
 
@@ -427,10 +431,14 @@ func (pl *plan) connection(c events.MemberConnection) {
 
 // outdated reports whether an open prompt asks for something else than should be
 // asked now, or no longer with the right weight: one that was only listed, say,
-// since the member disconnected, when the source has expired since.
+// since the member disconnected, when the source has expired since. While the
+// status is the same, a weight that differs is that of another policy: of before a
+// restart, or of a replica that still has it, and the two would go on closing what
+// the other opened.
 func (pl *plan) outdated(prompt events.Prompt, c events.MemberConnection, j judgement) bool {
 	rule := pl.policy.Statuses[c.State.Status]
-	return prompt.Action != j.action || prompt.Urgency != rule.Urgency || prompt.NotPushed == quietPolicy && rule.Notify
+	weighs := prompt.Urgency != rule.Urgency || prompt.NotPushed == quietPolicy && rule.Notify
+	return prompt.Action != j.action || weighs && prompt.ConnectionStatus != c.State.Status
 }
 
 // group opens what is ready, all together, once the first of it has been ready

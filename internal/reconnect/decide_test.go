@@ -2,6 +2,7 @@ package reconnect
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -391,6 +392,41 @@ func kindsOf(told []events.Event) string {
 		kinds = append(kinds, strings.TrimSuffix(strings.TrimPrefix(string(e.Type), "smartconnect."), ".v1"))
 	}
 	return strings.Join(kinds, " ")
+}
+
+// A policy may name activation for a type that b.well does not; what b.well then
+// refuses is not asked for again either.
+func TestRefusedActivationOfAnUnknownType(t *testing.T) {
+	p := atOnce()
+	p.UnknownTypes = map[string]events.Action{"HAPI": events.ActDirect}
+	m := one(events.ConnectionState{Status: events.Expired, Category: "HAPI"}, events.Permit)
+	_, a, _ := look(t, p, m, nil, Held{}, t0)
+	told, _, _ := look(t, p, m, a, Held{}, t0.Add(time.Minute), Note{Kind: Instead, Connection: "c1", PromptID: "c1.1", Action: events.ActVerifyIdentity})
+	if len(told) != 2 || told[0].Type != events.PromptWithdrawn || told[1].Data.(*events.Prompt).Action != events.ActVerifyIdentity {
+		t.Errorf("told %+v", told)
+	}
+}
+
+// Two replicas may have two policies for a while, and a policy may change while a
+// prompt is open. A prompt weighs what it did when it was opened, until the status
+// is another.
+func TestAnotherPolicyLeavesWhatIsOpen(t *testing.T) {
+	heavy, light := atOnce(), atOnce()
+	light.Statuses = maps.Clone(heavy.Statuses)
+	light.Statuses[events.Expired] = StatusRule{Urgency: events.Optional}
+	for _, p := range [][2]Policy{{heavy, light}, {light, heavy}} {
+		m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+		_, a, _ := look(t, p[0], m, nil, Held{}, t0)
+		for i := range 4 {
+			if told, _, _ := look(t, p[1-i%2], m, a, Held{}, t0.Add(time.Minute)); len(told) > 0 {
+				t.Errorf("told %s", told[0].Type)
+			}
+		}
+		m.Connections[0].State.Status = events.Disconnected
+		if told, _, _ := look(t, p[0], m, a, Held{}, t0.Add(time.Minute)); p[0].Statuses[events.Expired].Notify && len(told) != 2 {
+			t.Errorf("the member disconnected since: told %d events", len(told))
+		}
+	}
 }
 
 func TestAcknowledgeAndSnooze(t *testing.T) {

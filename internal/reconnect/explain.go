@@ -158,8 +158,9 @@ func (x *explainer) connection(c events.MemberConnection) ConnectionExplained {
 	e := ConnectionExplained{
 		Facts: c, Holds: x.holds(c.Token), Verdict: verdictOn(x.why, c.Token), Rules: x.rules(c), Timers: x.timers(c), Changes: x.changes(c),
 	}
-	e.Due = e.Verdict != verdictOn(x.settled, c.Token)
 	asked, prompt, isOpen := x.policy.begin(x.Member, x.Agenda, x.Held, x.Now).asked(c.Token)
+	later, _, _ := x.plan.asked(c.Token)
+	e.Due = e.Verdict != verdictOn(x.settled, c.Token) || later != asked
 	if asked.Episode > 0 {
 		e.Asked = &asked
 	}
