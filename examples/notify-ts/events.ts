@@ -102,7 +102,7 @@ export interface Events {
       snoozedUntil?: string
       /** When the prompt was closed. Absent while it is open. */
       closedAt?: string
-      /** Whole seconds from the break to the recovery. */
+      /** Whole seconds from the break that began the episode to the recovery. Of prompts of one episode each counts from that break, so they are not to be added up. */
       downtime?: number
     }>
     /** What was asked in the latest break, by connection. */
@@ -1141,7 +1141,7 @@ export interface Events {
     snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt?: string
-    /** Whole seconds from the break to the recovery. */
+    /** Whole seconds from the break that began the episode to the recovery. Of prompts of one episode each counts from that break, so they are not to be added up. */
     downtime?: number
   }
   /** Asking ended. The member did not reconnect in the time given. They are not asked again for this break. */
@@ -1180,7 +1180,7 @@ export interface Events {
     snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt: string
-    /** Whole seconds from the break to the recovery. */
+    /** Whole seconds from the break that began the episode to the recovery. Of prompts of one episode each counts from that break, so they are not to be added up. */
     downtime?: number
   }
   /** A member should reconnect. Ask the member to reconnect one connection. Push if notify, list it in the app in any case. */
@@ -1219,7 +1219,7 @@ export interface Events {
     snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt?: string
-    /** Whole seconds from the break to the recovery. */
+    /** Whole seconds from the break that began the episode to the recovery. Of prompts of one episode each counts from that break, so they are not to be added up. */
     downtime?: number
   }
   /** A member should be reminded. The prompt still stands and the member was not heard of. */
@@ -1258,7 +1258,7 @@ export interface Events {
     snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt?: string
-    /** Whole seconds from the break to the recovery. */
+    /** Whole seconds from the break that began the episode to the recovery. Of prompts of one episode each counts from that break, so they are not to be added up. */
     downtime?: number
   }
   /** A member is connected again. The connection works. Take the prompt away. */
@@ -1297,7 +1297,7 @@ export interface Events {
     snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt: string
-    /** Whole seconds from the break to the recovery. */
+    /** Whole seconds from the break that began the episode to the recovery. Of prompts of one episode each counts from that break, so they are not to be added up. */
     downtime: number
   }
   /** A prompt no longer holds. Take the prompt away: reconnecting would not help any more, or another prompt takes its place. */
@@ -1336,7 +1336,7 @@ export interface Events {
     snoozedUntil?: string
     /** When the prompt was closed. Absent while it is open. */
     closedAt: string
-    /** Whole seconds from the break to the recovery. */
+    /** Whole seconds from the break that began the episode to the recovery. Of prompts of one episode each counts from that break, so they are not to be added up. */
     downtime?: number
   }
   /** A source was found. The network search found a source to which the member is not connected. */

@@ -231,7 +231,7 @@ type Prompt struct {
 	NotBefore        time.Time       `json:"notBefore,omitzero"`    // quiet hours: do not push before
 	SnoozedUntil     time.Time       `json:"snoozedUntil,omitzero"` // the member asked to be reminded then
 	ClosedAt         time.Time       `json:"closedAt,omitzero"`
-	Downtime         *int64          `json:"downtime,omitempty"` // whole seconds from break to recovery
+	Downtime         *int64          `json:"downtime,omitempty"` // whole seconds from the break that began the episode to the recovery
 }
 
 // Access is the data of access.* events.
