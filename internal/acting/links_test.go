@@ -285,8 +285,8 @@ func TestLinkRefused(t *testing.T) {
 		title  string
 		again  bool
 	}{
-		reconnect.StalePrompt:      {410, "Nothing more to do", false},
-		reconnect.NotFound:         {410, "Nothing more to do", false},
+		reconnect.StalePrompt:      {410, "This request is closed", false},
+		reconnect.NotFound:         {410, "This request is closed", false},
 		reconnect.ConsentEnded:     {403, "Sharing is turned off", false},
 		reconnect.IdentityRequired: {403, "Please confirm who you are", false},
 		reconnect.ReconnectInApp:   {422, "Please reconnect in your app", false},

@@ -26,7 +26,7 @@ const (
 	pageInvalid    pageName = "invalid"
 	pageExpired    pageName = "expired"
 	pageUsed       pageName = "used"
-	pageNothing    pageName = "nothing_to_do"
+	pageClosed     pageName = "closed"
 	pageNoConsent  pageName = "consent_ended"
 	pageIdentity   pageName = "identity_required"
 	pageInApp      pageName = "reconnect_in_app"
@@ -39,7 +39,7 @@ const (
 func pageOf(why reconnect.Refusal) pageName {
 	switch why {
 	case reconnect.NotFound, reconnect.StalePrompt:
-		return pageNothing
+		return pageClosed
 	case reconnect.ConsentEnded:
 		return pageNoConsent
 	case reconnect.IdentityRequired:
@@ -69,7 +69,7 @@ func kinds() map[pageName]pageKind {
 		pageInvalid:    {http.StatusNotFound, "info", ""},
 		pageExpired:    {http.StatusGone, "info", ""},
 		pageUsed:       {http.StatusGone, "info", ""},
-		pageNothing:    {http.StatusGone, "done", ""},
+		pageClosed:     {http.StatusGone, "info", ""},
 		pageNoConsent:  {http.StatusForbidden, "info", ""},
 		pageIdentity:   {http.StatusForbidden, "info", ""},
 		pageInApp:      {http.StatusUnprocessableEntity, "info", ""},

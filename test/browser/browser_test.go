@@ -121,7 +121,7 @@ func TestLinksInABrowser(t *testing.T) {
 		phone.tap(t, 200, "", h.sim.Name(h.member.ID, p.ConnectionID)) // try again: the link still works
 		h.must(t, h.sim.Login(h.member.ID, p.ConnectionID))
 		h.resolved(ctx, t, p.PromptID)
-		phone.open(t, late, 410, "nothing-to-do", "Nothing more to do")
+		phone.open(t, late, 410, "closed", "This request is closed")
 		phone.open(t, h.proxy+"/go/", 404, "", "This link does not work")
 	})
 
