@@ -33,7 +33,7 @@ func (c simCmd) Validate() error {
 
 // Run serves a simulated b.well until it is interrupted.
 func (c simCmd) Run(ctx context.Context) error {
-	s := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members, TokenLife: c.TokenLife})
+	s := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members, TokenLife: c.TokenLife, Stop: ctx.Done()})
 	stopped := make(chan error, 1)
 	story, stop := context.WithCancel(ctx)
 	go func() {

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,17 +142,13 @@ type spell struct {
 	failing dialect
 }
 
-// spoil waits as long as faults want, draws whether they concern this request,
-// and does what is done without reading it. It reports whether that was an
+// spoil draws whether faults concern this request, waits as long as they want,
+// and does what is done without understanding it. It reports whether that was an
 // answer; otherwise the caller answers as the spell says.
 func (s *Simulator) spoil(w http.ResponseWriter, r *http.Request) (spell, bool) {
 	now := s.draw(r.Header)
-	if now.Latency > 0 {
-		select {
-		case <-time.After(time.Duration(now.Latency)):
-		case <-r.Context().Done():
-			return now, true
-		}
+	if now.Latency > 0 && !s.wait(w, r, time.Duration(now.Latency)) {
+		return now, true
 	}
 	switch {
 	case now.Down:
@@ -161,6 +158,23 @@ func (s *Simulator) spoil(w http.ResponseWriter, r *http.Request) (spell, bool) 
 		return now, true
 	default:
 		return now, false
+	}
+}
+
+// wait lets d pass, or less if the simulator stops. It reports whether anybody is
+// left to answer.
+func (s *Simulator) wait(w http.ResponseWriter, r *http.Request, d time.Duration) bool {
+	// net/http sees a client leave only once all that it sent is read.
+	rest := http.MaxBytesReader(w, r.Body, maxBody)
+	body, _ := io.ReadAll(rest) // whoever reads on is told what went wrong
+	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), rest))
+	select {
+	case <-time.After(d):
+		return true
+	case <-s.stop:
+		return true
+	case <-r.Context().Done():
+		return false
 	}
 }
 

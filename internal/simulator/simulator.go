@@ -31,12 +31,14 @@ type Config struct {
 	Members   int              // members there are from the start
 	TokenLife time.Duration    // of access tokens; default 1 h
 	Now       func() time.Time // default time.Now
+	Stop      <-chan struct{}  // once closed, no answer waits any more; may be nil
 }
 
 // A Simulator is one simulated b.well. It is safe for concurrent use. New
 // starts nothing; Handler serves it.
 type Simulator struct {
 	now    func() time.Time
+	stop   <-chan struct{}
 	secret []byte
 	life   time.Duration // of access tokens
 
@@ -147,7 +149,7 @@ func New(c Config) *Simulator {
 		c.Now = time.Now
 	}
 	s := &Simulator{
-		now: c.Now, secret: fmt.Appendf(nil, "simulated signing key %d", c.Seed),
+		now: c.Now, stop: c.Stop, secret: fmt.Appendf(nil, "simulated signing key %d", c.Seed),
 		life: cmp.Or(c.TokenLife, time.Hour), seeded: c.Seed, past: past(c.Now()),
 		chance:  rand.New(rand.NewPCG(c.Seed, 0xfa017)), //nolint:gosec // it makes up errors
 		members: map[string]*member{}, grants: map[string]*grant{}, once: map[string]once{},

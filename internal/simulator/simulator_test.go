@@ -2,10 +2,12 @@ package simulator
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vektah/gqlparser/v2"
@@ -657,6 +660,90 @@ func TestFaults(t *testing.T) {
 	for _, bad := range []string{`{"errorRate":2}`, `{"malformed":"odd"}`, `{"latency":3}`, `{"what":1}`, `[`} {
 		if status, body := c.do("PUT", "/sim/faults", bad); status != 400 || !strings.Contains(body, "simulator") {
 			t.Errorf("%s: %d %s", bad, status, body)
+		}
+	}
+}
+
+// pipes is a network without a wire, as bubbles need it.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, open := <-p; open {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error { close(p); return nil }
+
+func (pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	p <- server
+	return client, nil
+}
+
+// Nobody waits for an answer whose client has gone, or when the simulator is
+// told to stop: an hour of latency ends after the minute that it takes.
+func TestAWaitEnds(t *testing.T) {
+	for _, path := range []string{"/v1/graphql", "/identity/oauth/token"} {
+		for name, tt := range map[string]struct{ leaves, stops, want time.Duration }{
+			"the client leaves":          {time.Minute, 2 * time.Hour, time.Minute},
+			"the simulator stops":        {2 * time.Hour, time.Minute, time.Minute},
+			"stopped before it began":    {2 * time.Hour, 0, 0},
+			"nobody leaves, nobody asks": {2 * time.Hour, 2 * time.Hour, time.Hour},
+		} {
+			t.Run(path+", "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					client, leave := context.WithTimeout(t.Context(), tt.leaves)
+					defer leave()
+					running, stop := context.WithTimeout(t.Context(), tt.stops)
+					defer stop()
+					s := New(Config{Members: 1, Stop: running.Done()})
+					if err := s.SetFaults(Faults{Latency: Duration(time.Hour)}); err != nil {
+						t.Fatal(err)
+					}
+					var took time.Duration
+					h := s.Handler()
+					srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						began := time.Now()
+						h.ServeHTTP(w, r)
+						took = time.Since(began)
+					})}
+					wire := make(pipes)
+					go func() { _ = srv.Serve(wire) }()
+					transport := &http.Transport{DialContext: wire.dial, DisableKeepAlives: true}
+					r, err := http.NewRequestWithContext(client, http.MethodPost, "http://b.well"+path, strings.NewReader(`{"query":"{tasks{total}}"}`))
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp, err := transport.RoundTrip(r)
+					if left := client.Err() != nil; left != (err != nil) {
+						t.Errorf("left: %t, answered: %v", left, err)
+					}
+					if err == nil {
+						_ = resp.Body.Close()
+					}
+					if err := srv.Shutdown(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					if took != tt.want {
+						t.Errorf("took %s, want %s", took, tt.want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A body that is too long is refused, late or not.
+func TestTooLong(t *testing.T) {
+	c := serve(t, 1)
+	for _, faults := range []string{`{}`, `{"latency":"1ns"}`} {
+		c.do("PUT", "/sim/faults", faults)
+		if status, body := c.do("POST", "/v1/graphql", `{"query":"`+strings.Repeat(" ", maxBody)+`"}`); status != 400 || !strings.Contains(body, "BAD_REQUEST") {
+			t.Errorf("%s: %d %s", faults, status, body)
 		}
 	}
 }
