@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/smartconnect/connector/internal/simulator"
 )
 
 func TestSimUsage(t *testing.T) {
@@ -80,5 +82,29 @@ func TestSimStopsWhileAnswersWait(t *testing.T) {
 	}
 	if a := <-answered; a.err != nil || a.status != http.StatusServiceUnavailable {
 		t.Errorf("who waited got %d, %v", a.status, a.err)
+	}
+}
+
+// A member whose grant was revoked comes back with what the control API then
+// gives to enrol; what it shows of them works.
+func TestRevokedMembersAreEnrolledAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.enrol()
+	w.serve(nil)
+	m := w.sim.Members()[1]
+	w.until("seen", func() bool { return w.known(m.ID).MemberID != "" })
+	w.must(w.sim.SetToken(m.ID, simulator.TokenChange{Refresh: "revoked"}))
+	w.until("lost", func() bool { return w.known(m.ID).Observation.Blind() })
+	if shown := w.sim.Members()[1].RefreshToken; shown == m.RefreshToken || shown == "" {
+		t.Errorf("shown is %q, of a grant that is revoked", shown)
+	}
+	_, lines := w.get(w.simURL + "/sim/members?format=enrol")
+	if code, out, complaints := w.run(lines, w.keyed("members", "enrol", "-f", "-")...); code != exitOK || !strings.Contains(out, "Enrolled 2, refused 0.") {
+		t.Fatalf("code %d\n%s%s", code, out, complaints)
+	}
+	w.until("seen again", func() bool { return !w.known(m.ID).Observation.Blind() })
+	if w.known(w.sim.Members()[0].ID).Observation.Blind() {
+		t.Error("who was enrolled with the grant in use is lost")
 	}
 }

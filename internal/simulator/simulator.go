@@ -602,6 +602,7 @@ type TokenChange struct {
 }
 
 // SetToken expires the member's access tokens or revokes their refresh tokens.
+// Members then shows a new one, so that who was lost can be enrolled again.
 func (s *Simulator) SetToken(memberID string, c TokenChange) error {
 	if c.Access != "" && c.Access != "expired" || c.Refresh != "" && c.Refresh != "revoked" || c == (TokenChange{}) {
 		return errors.New(`simulator: token: want {"access":"expired"} or {"refresh":"revoked"}`)
@@ -610,6 +611,7 @@ func (s *Simulator) SetToken(memberID string, c TokenChange) error {
 		m.generation++
 		if c.Refresh != "" {
 			maps.DeleteFunc(s.grants, func(_ string, g *grant) bool { return g.member == memberID })
+			m.refresh = s.grant(memberID) // what the app has after the next login
 		}
 		return nil
 	})

@@ -387,6 +387,14 @@ func TestTokensAreSpoilt(t *testing.T) {
 	if got := c.statuses(fresh); !strings.Contains(got, "UNAUTHENTICATED") {
 		t.Error("access outlives the grant: ", got)
 	}
+	// What is shown and given to enrol is a grant that works, and stays the same.
+	shown := c.sim.Members()[0].RefreshToken
+	if _, lines := c.do("GET", "/sim/members?format=enrol", ""); lines != `{"id":"`+m.ID+`","refreshToken":"`+shown+"\"}\n" {
+		t.Error("to enrol: ", lines)
+	}
+	if _, body := c.do("POST", "/v1/graphql", `{"query":"{refresh{accessToken}}"}`, "refresh_token", shown, "clientkey", "k"); !strings.Contains(body, `"accessToken"`) {
+		t.Error("what is shown does not work: ", body)
+	}
 	for _, bad := range []string{`{}`, `{"access":"revoked"}`, `{"refresh":"expired"}`} {
 		if status, body := c.do("PUT", "/sim/members/"+m.ID+"/token", bad); status != 400 {
 			t.Errorf("%s: %d %s", bad, status, body)
