@@ -67,6 +67,18 @@ func (r Row) text(field string) string {
 	return s
 }
 
+// check refuses names that no field of a connection has: misspelt, a field would
+// change nothing, and nobody would know.
+func (r Row) check() error {
+	fields := row("", "", "", time.Time{})
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		if _, ok := fields[name]; !ok {
+			return fmt.Errorf("simulator: connection: there is no field %q; want %s", name, strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
+		}
+	}
+	return nil
+}
+
 func (r Row) ias() bool { return strings.HasSuffix(r.text("integrationType"), "_IAS") }
 
 func (r Row) byOAuth() bool {
@@ -231,6 +243,7 @@ func (s *Simulator) old(m *member, id, name, integration string) Row {
 	return r
 }
 
+// row is a connection as it is made. It has all fields there are.
 func row(id, name, integration string, born time.Time) Row {
 	return Row{
 		"id": id, "name": name, "category": "OAUTH", "integrationType": integration, "type": "CLINICAL",
@@ -345,6 +358,9 @@ func (n NewMember) validate() error {
 		return errors.New("simulator: consent: want permit, deny or none")
 	}
 	for _, fields := range n.Connections {
+		if err := fields.check(); err != nil {
+			return err
+		}
 		if fields.text("id") == "" {
 			return errors.New("simulator: add member: a connection has no id")
 		}
@@ -443,6 +459,9 @@ func (s *state) rowsOf(id, integration string) []Row {
 // Where the id stands twice, the first row of the given integrationType counts,
 // else the first.
 func (s *Simulator) SetConnection(memberID, connectionID string, fields Row) error {
+	if err := fields.check(); err != nil {
+		return err
+	}
 	return s.with(memberID, func(m *member) error {
 		found := m.rowsOf(connectionID, fields.text("integrationType"))
 		if len(found) == 0 {

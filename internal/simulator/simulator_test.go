@@ -826,6 +826,41 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// A field may have any value but not any name: misspelt, it would change nothing,
+// and nobody would know. What is refused changes nothing else either.
+func TestOnlyFieldsThatThereAre(t *testing.T) {
+	c := serve(t, 1)
+	id := c.sim.Members()[0].ID
+	path := "/sim/members/" + id + "/connections/" + c.sim.Members()[0].Connections[0].text("id")
+	before := c.plain()
+	for _, tt := range []struct{ method, path, body, names string }{
+		{"PUT", path, `{"stauts":"EXPIRED"}`, `"stauts"`},
+		{"PUT", path, `{"status":"EXPIRED","Status":"EXPIRED"}`, `"Status"`},
+		{"PUT", path, `{"status":"EXPIRED","":null}`, `""`},
+		{"PUT", path, `{"status":"EXPIRED","__typename":"Connection"}`, `"__typename"`},
+		{"PUT", path + "-new", `{"isDirect":true}`, `"isDirect"`},
+		{"POST", "/sim/members", `{"id":"ann","connections":[{"id":"a-1"},{"id":"b-1","statuss":"EXPIRED"}]}`, `"statuss"`},
+	} {
+		if status, body := c.do(tt.method, tt.path, tt.body); status != 400 || !strings.Contains(body, strings.ReplaceAll(tt.names, `"`, `\"`)) {
+			t.Errorf("%s: %d %s", tt.body, status, body)
+		}
+		if after := c.plain(); after != before {
+			t.Fatalf("%s was refused and did something:\n%s", tt.body, after)
+		}
+	}
+	// All there are can be set.
+	for _, f := range gqlparser.MustLoadSchema(&ast.Source{Input: SDL}).Types["Connection"].Fields {
+		for _, value := range []string{`null`, `"A_NEW_WORD"`, `7`, `[{"a":[]}]`} {
+			if status, body := c.do("PUT", path, `{"`+f.Name+`":`+value+`}`); status != 200 {
+				t.Errorf("%s to %s: %d %s", f.Name, value, status, body)
+			}
+		}
+	}
+	if status, body := c.do("PUT", "/sim/members/nobody/connections/x-1", `{"stauts":1}`); status != 400 {
+		t.Errorf("a wrong name, of nobody: %d %s", status, body)
+	}
+}
+
 // Values that Go cannot compare are values like others.
 func TestAnyValueCanBeSetTwice(t *testing.T) {
 	c := serve(t, 1)
