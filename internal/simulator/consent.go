@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// SetConsent gives or revokes the member's IAS consent, with what b.well makes
-// follow from it.
+// SetConsent gives or revokes the member's IAS consent, permit or deny in any
+// case, with what b.well makes follow from it.
 func (s *Simulator) SetConsent(memberID, provision string) error {
-	p := strings.ToUpper(provision)
-	if p != "PERMIT" && p != "DENY" {
+	p := strings.ToLower(provision)
+	if p != "permit" && p != "deny" {
 		return errors.New("simulator: provision: want permit or deny")
 	}
 	return s.with(memberID, func(m *member) error {
-		s.consent(m, p, s.now())
+		s.consent(m, strings.ToUpper(p), s.now())
 		return nil
 	})
 }

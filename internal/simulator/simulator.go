@@ -226,7 +226,7 @@ func (s *Simulator) seed(n NewMember) *member {
 // wanted.
 func (s *Simulator) settle(m *member, n NewMember) {
 	m.identity = n.identity(s.past)
-	switch n.Consent {
+	switch strings.ToLower(n.Consent) {
 	case "none":
 	case "deny":
 		s.consent(m, "DENY", s.past)
@@ -332,7 +332,7 @@ type NewMember struct {
 	ID          string `json:"id"`
 	Connections []Row  `json:"connections"`
 	Identity    string `json:"identity"` // default validated
-	Consent     string `json:"consent"`  // permit, the default, deny or none
+	Consent     string `json:"consent"`  // permit, the default, deny or none, in any case
 }
 
 // AddMembers adds seeded members and returns their ids. Of n, only what is not
@@ -354,7 +354,7 @@ func (n NewMember) validate() error {
 	if err := n.identity(time.Time{}).validate(); err != nil {
 		return err
 	}
-	if !slices.Contains([]string{"", "permit", "deny", "none"}, n.Consent) {
+	if !slices.Contains([]string{"", "permit", "deny", "none"}, strings.ToLower(n.Consent)) {
 		return errors.New("simulator: consent: want permit, deny or none")
 	}
 	for _, fields := range n.Connections {

@@ -1468,6 +1468,45 @@ func TestConsents(t *testing.T) {
 	}
 }
 
+// Consent is spelt the same wherever it is set; only who is new has none.
+func TestConsentIsSpeltInAnyCase(t *testing.T) {
+	c := serve(t, 1)
+	consent := "/sim/members/" + c.sim.Members()[0].ID + "/consent"
+	for _, tt := range []struct {
+		spelt     string
+		made, set int
+		want      string
+	}{
+		{"permit", 200, 200, "permit"},
+		{"PERMIT", 200, 200, "permit"},
+		{"deny", 200, 200, "deny"},
+		{"Deny", 200, 200, "deny"},
+		{"DENY", 200, 200, "deny"},
+		{"none", 200, 400, "none"},
+		{"NONE", 200, 400, "none"},
+		{"permıt", 400, 400, ""},
+		{"perhaps", 400, 400, ""},
+	} {
+		if status, body := c.do("POST", "/sim/members", `{"id":"`+tt.spelt+`","consent":"`+tt.spelt+`"}`); status != tt.made {
+			t.Errorf("made with %s: %d %s", tt.spelt, status, body)
+		}
+		if status, body := c.do("PUT", consent, `{"provision":"`+tt.spelt+`"}`); status != tt.set {
+			t.Errorf("set to %s: %d %s", tt.spelt, status, body)
+		}
+		all := c.sim.Members()
+		if made := all[len(all)-1]; made.ID == tt.spelt && made.Consent != tt.want {
+			t.Errorf("made with %s: %s", tt.spelt, made.Consent)
+		}
+		if tt.set == 200 && all[0].Consent != tt.want {
+			t.Errorf("set to %s: %s", tt.spelt, all[0].Consent)
+		}
+	}
+	status, body := c.do("POST", "/sim/members", `{"count":1,"consent":"NONE"}`)
+	if all := c.sim.Members(); status != 200 || all[len(all)-1].Consent != "none" {
+		t.Error(status, body)
+	}
+}
+
 // Whoever leaves is gone at once, and their tokens name nobody.
 func TestLeaving(t *testing.T) {
 	c := serve(t, 3)
