@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // SDL is the schema the simulator answers by.
@@ -329,7 +330,7 @@ func (s *state) open() []offer {
 // A NewMember is one to add. Connections are fields of getMemberConnections;
 // those left out are those of a healthy PROA connection.
 type NewMember struct {
-	ID          string `json:"id"`
+	ID          string `json:"id"` // without control characters
 	Connections []Row  `json:"connections"`
 	Identity    string `json:"identity"` // default validated
 	Consent     string `json:"consent"`  // permit, the default, deny or none, in any case
@@ -376,6 +377,9 @@ func (n NewMember) identity(since time.Time) Identity {
 func (s *Simulator) AddMember(n NewMember) error {
 	if err := n.validate(); err != nil {
 		return err
+	}
+	if strings.ContainsFunc(n.ID, unicode.IsControl) {
+		return errors.New("simulator: add member: the id has a control character")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

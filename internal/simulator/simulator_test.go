@@ -890,6 +890,7 @@ func TestRefusedMembersAreNotMade(t *testing.T) {
 	for _, bad := range []string{
 		`{"id":"z","connections":[{"id":"q"},{}]}`, `{"id":"z","connections":[{"id":7}]}`, `{"id":"z","connections":[null]}`,
 		`{"id":"z","identity":"sure"}`, `{"id":"z"} {"id":"y"}`, `{"id":"z"}]`, `null`, `{}`,
+		`{"id":"z\u0000"}`, `{"id":"\n"}`, `{"id":"a\tz"}`, `{"id":"z\u007f"}`, `{"id":"\u0085z"}`,
 	} {
 		if status, body := c.do("POST", "/sim/members", bad); status != 400 || !strings.Contains(body, "simulator") {
 			t.Errorf("%s: %d %s", bad, status, body)
@@ -903,6 +904,10 @@ func TestRefusedMembersAreNotMade(t *testing.T) {
 	}
 	if status, body := c.do("POST", "/sim/members", `{"id":"z"}`); status != 400 {
 		t.Errorf("made twice: %d %s", status, body)
+	}
+	// An id may hold what people write.
+	if status, body := c.do("POST", "/sim/members", `{"id":"Zoë O'Neill/+1 %20 \u2603"}`); status != 200 {
+		t.Error(status, body)
 	}
 }
 
