@@ -90,7 +90,7 @@ func (c devCmd) Run(ctx context.Context, std streams) (err error) {
 	if err := topology.Apply(ctx, js, b.topology(1), true); err != nil {
 		return fmt.Errorf("%w; name another --data-dir", err)
 	}
-	sim := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members})
+	sim := simulator.New(simulator.Config{Seed: c.Seed, Members: c.Members, Stop: ctx.Done()})
 	if err := consentAgain(ctx, sim, log, keys.Tokenizer()); err != nil {
 		return err
 	}

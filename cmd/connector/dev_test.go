@@ -62,3 +62,39 @@ func TestDevStartedAgain(t *testing.T) {
 		t.Errorf("the second time:\n%s", feed)
 	}
 }
+
+// A stop of dev does not wait for a b.well that holds its answers back: the polls
+// in flight get them.
+func TestDevStopsWhilePollsWait(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	w := &world{T: t, journal: &journal{}}
+	var feed journal
+	ended := make(chan int, 1)
+	go func() {
+		ended <- program(ctx, []string{
+			"dev", "--members", "3", "--nats-listen", "127.0.0.1:0", "--sim-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
+		}, streams{strings.NewReader(""), &feed, w.journal})
+	}()
+	w.until("watching", func() bool { return strings.Contains(feed.String(), "is watched") })
+	base := regexp.MustCompile(`\(simulated\) (http://\S+)`).FindStringSubmatch(feed.String())[1]
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, base+"/sim/faults", strings.NewReader(`{"latency":"1h","status":503}`))
+	w.must(err)
+	resp, err := http.DefaultClient.Do(r)
+	w.must(err)
+	w.must(resp.Body.Close())
+	w.until("waiting", func() bool {
+		_, calls := w.get(base + "/sim/calls")
+		return strings.Contains(calls, "faulted")
+	})
+	stop()
+	select {
+	case code := <-ended:
+		if code != exitOK {
+			t.Errorf("dev ended with %d:\n%s", code, w.journal)
+		}
+	case <-time.After(15 * time.Second):
+		t.Fatal("dev does not end")
+	}
+}
