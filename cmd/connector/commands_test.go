@@ -22,6 +22,7 @@ import (
 
 	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/reconnect"
 	"github.com/smartconnect/connector/internal/simulator"
 	"github.com/smartconnect/connector/internal/topology"
 )
@@ -509,6 +510,11 @@ func TestNothingOpenNamesAnybody(t *testing.T) {
 	if strings.Contains(text, "0001-01-01") {
 		t.Errorf("never is told as a time:\n%s", w.journal)
 	}
+	for _, name := range []string{`connector_decided_total{outcome="opened"}`, `connector_held_back_total{reason="unconfirmed"}`} {
+		if metric(t, metrics, name) == 0 {
+			t.Errorf("%s stands at 0 after a story", name)
+		}
+	}
 	// Not even by token: what labels say is one of few words of ours.
 	if token := regexp.MustCompile(`[a-z2-7]{26}`).FindString(metrics); token != "" {
 		t.Errorf("the metrics hold %q", token)
@@ -523,6 +529,8 @@ func TestNothingOpenNamesAnybody(t *testing.T) {
 		if !slices.Contains(map[string][]string{
 			"connector_unknown_words_total field": bwell.Fields(),
 			"connector_skipped_rows_total list":   listNames(),
+			"connector_decided_total outcome":     reconnect.Outcomes(),
+			"connector_held_back_total reason":    reconnect.Holds(),
 		}[name+" "+label], value) {
 			t.Errorf("a metric with labels: %s", line)
 		}

@@ -364,7 +364,20 @@ func (s service) readings(p *poller.Poller, leases *poller.Leases, d *reconnect.
 	logged := func(name, help string, read func(events.Stats) int64) console.Reading {
 		return console.Reading{Name: name, Help: help, Counter: true, Read: func() float64 { return float64(read(s.log.Stats())) }}
 	}
-	return []console.Reading{
+	var said []console.Reading
+	for _, outcome := range reconnect.Outcomes() {
+		said = append(said, console.Reading{
+			Name: "connector_decided_total", Help: "What decisions came to, by outcome, in the words of explain.", Counter: true,
+			Labels: map[string]string{"outcome": outcome}, Read: func() float64 { return float64(d.Decided(outcome)) },
+		})
+	}
+	for _, reason := range reconnect.Holds() {
+		said = append(said, console.Reading{
+			Name: "connector_held_back_total", Help: "Looks that left a broken connection alone, by reason, in the words of explain.", Counter: true,
+			Labels: map[string]string{"reason": reason}, Read: func() float64 { return float64(d.HeldFor(reason)) },
+		})
+	}
+	return append(said, []console.Reading{
 		{Name: "connector_members", Help: "Members enrolled.", Read: func() float64 { return float64(p.Stats().Members) }},
 		{Name: "connector_requests_per_second", Help: "Requests to b.well that polling may make right now.", Read: func() float64 { return p.Stats().Rate }},
 		{Name: "connector_shards_held", Help: "Shards this replica polls.", Read: func() float64 { return float64(leases.Held()) }},
@@ -383,5 +396,5 @@ func (s service) readings(p *poller.Poller, leases *poller.Leases, d *reconnect.
 		{Name: "connector_decider_redelivered", Help: "Unsettled triggers that were given more than once, of all replicas.", Read: func() float64 { return float64(w.redelivered.Load()) }},
 		{Name: "connector_audit_pending", Help: "Events that are not yet on record in the audit stream, of all replicas.", Read: func() float64 { return float64(w.unrecorded.Load()) }},
 		{Name: "connector_clock_offset_seconds", Help: "By how much the broker's clock is ahead of this machine's.", Read: func() float64 { return w.clock.Offset().Seconds() }},
-	}
+	}...)
 }

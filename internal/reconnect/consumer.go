@@ -55,7 +55,8 @@ type Config struct {
 // it writes what it decides.
 type Consumer struct {
 	Config
-	overdue atomic.Int64
+	overdue        atomic.Int64
+	decided, holds counts
 }
 
 // New returns a Consumer, or says what is wrong with c.
@@ -87,7 +88,7 @@ func New(c Config) (*Consumer, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Consumer{Config: c}, nil
+	return &Consumer{Config: c, decided: newCounts(Outcomes()), holds: newCounts(Holds())}, nil
 }
 
 // Run consumes until ctx ends, finishes the messages in hand, and returns nil. It
@@ -224,6 +225,11 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 			return d, err
 		}
 	}
+	for _, v := range d.Why {
+		if v.Outcome == HeldBack {
+			c.holds.add(v.Reason)
+		}
+	}
 	if d.Next == nil {
 		return d, nil
 	}
@@ -240,6 +246,7 @@ func (c *Consumer) decideOnce(ctx context.Context, m events.MemberToken, known e
 		if v.Outcome == Nothing || v.Outcome == Kept {
 			continue
 		}
+		c.decided.add(v.Outcome)
 		log.Info().Str("member", string(m)).Str("connection", string(v.Connection)).
 			Int("rule", v.Row).Str("reason", v.Reason).Str("why", v.Outcome).Msg("decided")
 	}

@@ -448,6 +448,19 @@ func waitsFor() map[string]string {
 	}
 }
 
+// What holds back is counted under its reason, whatever it is.
+func TestEveryHoldIsCounted(t *testing.T) {
+	counted := append(Holds(), reasonConnected) // which works, and only waits to be closed
+	for reason := range waitsFor() {
+		if !slices.Contains(counted, reason) {
+			t.Errorf("%s is not", reason)
+		}
+	}
+	if len(counted) != len(waitsFor()) {
+		t.Errorf("counted are %v", counted)
+	}
+}
+
 func endSilences(s *Standing, ended func(id string, until time.Time) bool) {
 	s.Held.Silenced, s.Held.Muted = false, map[events.ConnectionToken]bool{}
 	for token, silences := range s.Silences {
