@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,10 +44,51 @@ type eventsReplayCmd struct {
 
 // progress is what the file of --resume holds.
 type progress struct {
+	Asked *asked       `json:"asked,omitempty"` // nil: it was written before this was noted
 	Query replay.Query `json:"query"`
 	To    string       `json:"to"`
 	Name  string       `json:"name"`
 	Next  uint64       `json:"next"` // 0: not begun
+}
+
+// asked is what the flags said of which the query and the name were made: a time
+// ago is another time later, an end that is not given is the one that is there.
+type asked struct {
+	Since    time.Duration `json:"since,omitempty"`
+	FromTime time.Time     `json:"fromTime,omitzero"`
+	FromSeq  uint64        `json:"fromSeq,omitempty"`
+	Until    time.Time     `json:"until,omitzero"`
+	UntilSeq uint64        `json:"untilSeq,omitempty"`
+	Name     string        `json:"name,omitempty"`
+}
+
+// differs names the flags by which now is another replay than p.
+func (p progress) differs(now progress) []string {
+	a, b := p.Asked, now.Asked
+	if a == nil { // what else was asked then is not known any more
+		a = new(*b)
+		a.Until = p.Query.Until
+	}
+	var flags []string
+	for _, f := range []struct {
+		name string
+		same bool
+	}{
+		{"--since", a.Since == b.Since},
+		{"--from-time", a.FromTime.Equal(b.FromTime)},
+		{"--from-seq", a.FromSeq == b.FromSeq},
+		{"--until", a.Until.Equal(b.Until)},
+		{"--until-seq", a.UntilSeq == b.UntilSeq},
+		{"--name", b.Name == p.Name || b.Name == "" && (p.Asked == nil || a.Name == "")},
+		{"--to-subject", p.To == now.To},
+		{"--member", p.Query.Member == now.Query.Member},
+		{"--type", slices.Equal(p.Query.Types, now.Query.Types)},
+	} {
+		if !f.same {
+			flags = append(flags, f.name)
+		}
+	}
+	return flags
 }
 
 // Run replays, and says where to go on if it is interrupted.
@@ -92,9 +133,11 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 
 // plan makes the replay that the flags ask for, or goes on with a known one.
 func (c eventsReplayCmd) plan(ctx context.Context, js jetstream.JetStream, log *events.Log, known *progress) (progress, error) {
-	p := progress{To: c.ToSubject, Name: c.Name, Query: replay.Query{
-		FromSeq: c.FromSeq, From: c.FromTime, UntilSeq: c.UntilSeq, Until: c.Until, Member: events.MemberToken(c.Member),
-	}}
+	p := progress{
+		Asked: &asked{Since: c.Since, FromTime: c.FromTime, FromSeq: c.FromSeq, Until: c.Until, UntilSeq: c.UntilSeq, Name: c.Name},
+		To:    c.ToSubject, Name: c.Name,
+		Query: replay.Query{FromSeq: c.FromSeq, From: c.FromTime, UntilSeq: c.UntilSeq, Until: c.Until, Member: events.MemberToken(c.Member)},
+	}
 	for _, t := range c.Type {
 		p.Query.Types = append(p.Query.Types, events.Type(fullType(t)))
 	}
@@ -105,9 +148,10 @@ func (c eventsReplayCmd) plan(ctx context.Context, js jetstream.JetStream, log *
 		}
 	}
 	if known != nil {
-		if known.To != p.To || known.Query.Member != p.Query.Member || !reflect.DeepEqual(known.Query.Types, p.Query.Types) {
-			return p, errors.New("replay: the file of --resume is of another replay: it differs in --to-subject, --member or --type")
+		if flags := known.differs(p); len(flags) > 0 {
+			return p, fmt.Errorf("replay: the file of --resume is of another replay: it differs in %s", strings.Join(flags, ", "))
 		}
+		known.Asked = p.Asked
 		if known.Next != 0 {
 			known.Query.FromSeq, known.Query.From = known.Next, time.Time{}
 		}

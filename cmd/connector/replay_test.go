@@ -38,6 +38,26 @@ func (w *world) observe(memberID string, n int) {
 	}
 }
 
+// interrupt runs a replay into s and stops it when some copies are made.
+func (w *world) interrupt(s jetstream.Stream, args ...string) {
+	w.Helper()
+	before, err := s.Info(w.Context())
+	w.must(err)
+	ctx, cancel := context.WithCancel(w.Context())
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			if info, err := s.Info(ctx); err == nil && info.State.Msgs >= before.State.Msgs+10 {
+				cancel()
+			}
+		}
+	}()
+	var out, complaints bytes.Buffer
+	if code := program(ctx, args, streams{nil, &out, &complaints}); code != exitPartly || !strings.Contains(complaints.String(), "goes on from there") {
+		w.Fatalf("code %d\n%s%s", code, &out, &complaints)
+	}
+}
+
 func TestEventsReplay(t *testing.T) {
 	w := newWorld(t, 0)
 	w.observe("a", 5)
@@ -92,19 +112,7 @@ func TestEventsReplayResumes(t *testing.T) {
 	w.must(err)
 	file := filepath.Join(t.TempDir(), "resume")
 	args := w.at("events", "replay", "--from-seq", "1", "--to-subject", "again", "--resume", file)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go func() { // stop it in the middle
-		for ctx.Err() == nil {
-			if info, err := s.Info(ctx); err == nil && info.State.Msgs >= 10 {
-				cancel()
-			}
-		}
-	}()
-	var out, complaints bytes.Buffer
-	if code := program(ctx, append(args, "--rate", "100/s"), streams{nil, &out, &complaints}); code != exitPartly || !strings.Contains(complaints.String(), "goes on from there") {
-		t.Fatalf("code %d\n%s%s", code, &out, &complaints)
-	}
+	w.interrupt(s, append(args, "--rate", "100/s")...)
 	w.observe("a", 5) // what comes later is not part of it
 	body, err := os.ReadFile(file)
 	w.must(err)
@@ -135,6 +143,59 @@ func TestEventsReplayResumes(t *testing.T) {
 	}
 	if len(seen) != 60 || info.State.Msgs != 60 {
 		t.Errorf("%d copies of %d events, want 60 of 60: %s", info.State.Msgs, len(seen), fmt.Sprint(seen))
+	}
+}
+
+// The file goes on with the replay it was written for, and with no other: the
+// same command passes however much later, another value is named.
+func TestEventsReplayGoesOnWithTheSameOnly(t *testing.T) {
+	w := newWorld(t, 0)
+	w.observe("a", 30)
+	s, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "AGAIN", Subjects: []string{"again.>"}})
+	w.must(err)
+	file := filepath.Join(t.TempDir(), "resume")
+	with := func(more ...string) []string {
+		return append(w.at("events", "replay", "--to-subject", "again", "--resume", file), more...)
+	}
+	w.interrupt(s, with("--since", "1h", "--rate", "100/s")...)
+	written, err := os.ReadFile(file)
+	w.must(err)
+	w.observe("a", 5)
+	const of = "the file of --resume is of another replay: it differs in "
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{of + "--since\n", []string{"--since", "2h"}},
+		{of + "--since, --from-seq\n", []string{"--from-seq", "2"}},
+		{of + "--since, --from-time\n", []string{"--from-time", "2020-01-01T00:00:00Z"}},
+		{of + "--until\n", []string{"--since", "1h", "--until", "2100-01-01T00:00:00Z"}},
+		{of + "--until-seq\n", []string{"--since", "1h", "--until-seq", "60"}},
+		{of + "--name\n", []string{"--since", "1h", "--name", "another"}},
+		{of + "--member, --type\n", []string{"--since", "1h", "--member", string(w.token("a")), "--type", "member.snapshot"}},
+	} {
+		if code, _, complaints := w.run("", with(tt.args...)...); code != exitFailed || !strings.Contains(complaints, tt.want) {
+			t.Errorf("%v: code %d, %s", tt.args, code, complaints)
+		}
+	}
+	if body, err := os.ReadFile(file); err != nil || !bytes.Equal(body, written) {
+		t.Errorf("the file is another: %s, %v", body, err)
+	}
+	w.interrupt(s, with("--since", "1h", "--rate", "100/s")...)
+	if code, out, complaints := w.run("", with("--since", "1h")...); code != exitOK {
+		t.Errorf("the same: code %d\n%s%s", code, out, complaints)
+	}
+	if info, err := s.Info(t.Context()); err != nil || info.State.Msgs != 60 {
+		t.Errorf("%+v, %v; want 60 copies", info, err)
+	}
+
+	// One that says nothing of what was asked goes on by what can be told.
+	w.must(os.WriteFile(file, []byte(`{"query":{"FromSeq":0,"From":"2026-01-01T00:00:00Z","UntilSeq":60,"Until":"0001-01-01T00:00:00Z","Types":null,"Member":""},"to":"again","name":"monday","next":31}`), 0o600))
+	if code, _, complaints := w.run("", with("--since", "1h", "--name", "tuesday")...); code != exitFailed || !strings.Contains(complaints, of+"--name\n") {
+		t.Errorf("of before, another name: code %d, %s", code, complaints)
+	}
+	if code, out, complaints := w.run("", with("--since", "1h")...); code != exitOK || !strings.Contains(out, "30 events copied below again as monday") {
+		t.Errorf("of before: code %d\n%s%s", code, out, complaints)
 	}
 }
 
