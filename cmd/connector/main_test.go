@@ -46,6 +46,8 @@ func TestUsage(t *testing.T) {
 		"a type that is none":          {[]string{"events", "tail", "--type", "prompt.open"}, "connector schema list"},
 		"a prefix with a wildcard":     {[]string{"events", "tail", "--prefix", "sc.*"}, "prefix"},
 		"a ceiling of nothing":         {[]string{"run", "--bwell", "x", "--client-key", "x", "--key-file", key, "--rate", "0"}, "rate"},
+		"a ceiling that is no number":  {[]string{"run", "--bwell", "x", "--client-key", "x", "--key-file", key, "--rate", "NaN"}, "rate"},
+		"no ceiling":                   {[]string{"run", "--bwell", "x", "--client-key", "x", "--key-file", key, "--rate", "Inf"}, "rate"},
 		"a replica of two tokens":      {[]string{"run", "--bwell", "x", "--client-key", "x", "--key-file", key, "--replica", "a.b"}, "replica"},
 		"dev on a public address":      {[]string{"dev", "--nats-listen", "0.0.0.0:4222"}, "--nats-listen"},
 		"dev's b.well on all":          {[]string{"dev", "--sim-listen", ":8090"}, "--sim-listen"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -91,11 +92,41 @@ func (p progress) differs(now progress) []string {
 	return flags
 }
 
+// Validate is called before the command runs.
+func (c eventsReplayCmd) Validate() error {
+	if !c.DryRun && c.ToSubject == "" && c.ToConsumer == "" {
+		return errors.New("say where to: --to-subject, --to-consumer or --dry-run")
+	}
+	if strings.ContainsFunc(c.Name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '%' }) {
+		return errors.New("--name travels in a header: letters and digits, no space")
+	}
+	if _, err := perSecond(c.Rate); err != nil {
+		return err
+	}
+	q := c.query()
+	if c.Since > 0 {
+		q.From = time.Now().Add(-c.Since) // by our clock: the broker's is asked when it runs
+	}
+	if c.KeyFile != "" {
+		q.Member = "" // an id
+	}
+	if err := q.Check(); err != nil {
+		return err
+	}
+	return c.broker.Validate()
+}
+
+// query is what the flags ask for, as far as the flags alone can say.
+func (c eventsReplayCmd) query() replay.Query {
+	q := replay.Query{FromSeq: c.FromSeq, From: c.FromTime, UntilSeq: c.UntilSeq, Until: c.Until, Member: events.MemberToken(c.Member)}
+	for _, t := range c.Type {
+		q.Types = append(q.Types, events.Type(fullType(t)))
+	}
+	return q
+}
+
 // Run replays, and says where to go on if it is interrupted.
 func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
-	if !c.DryRun && c.ToSubject == "" && c.ToConsumer == "" {
-		return errors.New("replay: say where to: --to-subject, --to-consumer or --dry-run")
-	}
 	limit, err := perSecond(c.Rate)
 	if err != nil {
 		return err
@@ -135,11 +166,7 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 func (c eventsReplayCmd) plan(ctx context.Context, js jetstream.JetStream, log *events.Log, known *progress) (progress, error) {
 	p := progress{
 		Asked: &asked{Since: c.Since, FromTime: c.FromTime, FromSeq: c.FromSeq, Until: c.Until, UntilSeq: c.UntilSeq, Name: c.Name},
-		To:    c.ToSubject, Name: c.Name,
-		Query: replay.Query{FromSeq: c.FromSeq, From: c.FromTime, UntilSeq: c.UntilSeq, Until: c.Until, Member: events.MemberToken(c.Member)},
-	}
-	for _, t := range c.Type {
-		p.Query.Types = append(p.Query.Types, events.Type(fullType(t)))
+		To:    c.ToSubject, Name: c.Name, Query: c.query(),
 	}
 	if c.KeyFile != "" && c.Member != "" {
 		var err error
@@ -166,9 +193,6 @@ func (c eventsReplayCmd) plan(ctx context.Context, js jetstream.JetStream, log *
 	}
 	if p.Name == "" {
 		p.Name = "replay-" + time.Now().UTC().Format("20060102T150405")
-	}
-	if strings.ContainsFunc(p.Name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '%' }) {
-		return p, errors.New("replay: --name travels in a header: letters and digits, no space")
 	}
 	return p, p.Query.Check()
 }
@@ -256,8 +280,8 @@ func perSecond(s string) (rate.Limit, error) {
 		return 0, nil
 	}
 	n, err := strconv.ParseFloat(strings.TrimSuffix(s, "/s"), 64)
-	if err != nil || n <= 0 || n > 1e9 {
-		return 0, errors.New("replay: --rate is copies per second, as 500/s")
+	if err != nil || math.IsNaN(n) || n <= 0 || n > 1e9 {
+		return 0, errors.New("--rate is copies per second, as 500/s")
 	}
 	return rate.Limit(n), nil
 }

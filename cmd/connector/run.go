@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -49,8 +50,8 @@ type runCmd struct {
 
 // Validate is called before the command runs.
 func (c runCmd) Validate() error {
-	if c.Rate <= 0 {
-		return errors.New("--rate: want more than 0")
+	if math.IsNaN(c.Rate) || math.IsInf(c.Rate, 0) || c.Rate <= 0 {
+		return errors.New("--rate: want a number above 0")
 	}
 	if c.Replica != strings.Map(safe, c.Replica) {
 		return errors.New("--replica: want lower-case letters, digits and -")
