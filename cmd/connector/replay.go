@@ -109,11 +109,22 @@ func (c eventsReplayCmd) Validate() error {
 	}
 	if c.KeyFile != "" {
 		q.Member = "" // an id
+	} else if c.Member != "" && !isToken(c.Member) {
+		return errors.New("the member is no token; give the key file to name a member by id")
 	}
 	if err := q.Check(); err != nil {
 		return err
 	}
 	return c.broker.Validate()
+}
+
+// tokenLength is that of 128 bits in base32.
+const tokenLength = 26
+
+// isToken reports whether s can be the token of a member. Short ids are made of
+// the same letters, and no event has them.
+func isToken(s string) bool {
+	return len(s) == tokenLength && !strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '2' || r > '7') })
 }
 
 // query is what the flags ask for, as far as the flags alone can say.
@@ -240,6 +251,9 @@ func (c eventsReplayCmd) done(std streams, p progress, res replay.Result) error 
 		}
 	} else {
 		c.report(std.out, p, res)
+	}
+	if c.FromSeq > res.Until {
+		fmt.Fprintf(std.err, "The stream ends at %d, before --from-seq %d.\n", res.Until, c.FromSeq)
 	}
 	if !res.Ended {
 		fmt.Fprintln(std.err, c.goOn(p, res))
