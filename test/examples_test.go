@@ -108,7 +108,7 @@ func TestExamples(t *testing.T) {
 	// And operators moved the durables back meanwhile, one of them by the means
 	// that an older broker has: made anew, with another beginning.
 	for name, mark := range map[string]string{"notify-go": "monday", "notify-ts": "tuesday"} {
-		if _, err := replay.Position(ctx, w.js, w.log.Subjects(), replay.Query{FromSeq: 1}, name, mark, true); err != nil && (name == "notify-go" || services["TypeScript"] != nil) {
+		if _, err := replay.Position(ctx, w.js, w.log.Subjects(), replay.Query{FromSeq: 1}, replay.Target{Name: name, Mark: mark, Move: true}); err != nil && (name == "notify-go" || services["TypeScript"] != nil) {
 			t.Fatal(err)
 		}
 	}

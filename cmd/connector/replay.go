@@ -35,6 +35,7 @@ type eventsReplayCmd struct {
 	ToSubject  string `help:"Copy them below this prefix, marked as a replay. Never a live one." xor:"to" placeholder:"PREFIX"`
 	ToConsumer string `help:"Make a durable of this name that reads from there on." xor:"to" placeholder:"NAME"`
 	Move       bool   `help:"With --to-consumer: a durable that is there is moved, and forgets what it acknowledged."`
+	Unsettled  string `help:"With --move, if events are in hand: what was given since the first of them counts as news (may be pushed a second time) or as replayed (is not pushed unasked, also what was never acknowledged)." default:"" enum:"news,replayed," placeholder:"WORD"`
 
 	Name   string `help:"What the copies, or the durable, are marked with; default the time." placeholder:"NAME"`
 	Rate   string `help:"Copies per second, as 500/s; default as fast as it goes." placeholder:"N/s"`
@@ -97,6 +98,9 @@ func (c eventsReplayCmd) Validate() error {
 	if !c.DryRun && c.ToSubject == "" && c.ToConsumer == "" {
 		return errors.New("say where to: --to-subject, --to-consumer or --dry-run")
 	}
+	if c.Unsettled != "" && !c.Move {
+		return errors.New("--unsettled is for a durable that is moved: it wants --move")
+	}
 	if strings.ContainsFunc(c.Name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '%' }) {
 		return errors.New("--name travels in a header: letters and digits, no space")
 	}
@@ -156,7 +160,9 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	if c.ToConsumer != "" && !c.DryRun {
-		pending, err := replay.Position(ctx, js, log.Subjects(), p.Query, c.ToConsumer, p.Name, c.Move)
+		pending, err := replay.Position(ctx, js, log.Subjects(), p.Query, replay.Target{
+			Name: c.ToConsumer, Mark: p.Name, Move: c.Move, Unsettled: replay.Unsettled(c.Unsettled),
+		})
 		if err == nil {
 			fmt.Fprintf(std.out, "Durable %s on %s has %d events to read, then what comes. What it read before, or found there, is marked as %s.\n",
 				c.ToConsumer, events.Stream, pending, p.Name)

@@ -126,6 +126,34 @@ func overlap(a, b []string) bool {
 	return len(a) == len(b)
 }
 
+// Unsettled says what counts as news of what a durable was given and may not
+// have acknowledged. The broker tells only up to where all is acknowledged.
+type Unsettled string
+
+// What it can count as.
+const (
+	AsNews     Unsettled = "news"     // what was acknowledged may be pushed a second time
+	AsReplayed Unsettled = "replayed" // nothing of it is pushed unasked, also what was never acknowledged
+)
+
+// until returns up to which stream sequence what a durable has read is no news:
+// up to floor it is not, last is the last that it was given, and of what stands
+// between it has some in hand.
+func (u Unsettled) until(floor, last uint64, inHand int) (uint64, error) {
+	switch {
+	case inHand == 0 || last <= floor:
+		return floor, nil
+	case u == AsReplayed:
+		return last, nil
+	case u == AsNews:
+		return floor, nil
+	default:
+		return 0, fmt.Errorf("%d events are in hand, and which of the others from sequence %d to %d are acknowledged is not known; "+
+			"say how all of these count, with --unsettled news (they may be pushed a second time) or --unsettled replayed "+
+			"(they are not pushed unasked, also what was never acknowledged), or wait until nothing is in hand", inHand, floor+1, last)
+	}
+}
+
 // Copy returns the subject and the header of the copy that a replay called
 // name makes of a stored message: the same event under another prefix, marked,
 // and without the headers that instructed the broker when it was stored.

@@ -280,15 +280,24 @@ const (
 // a POST cannot tell what the mark on a durable says.
 const Bridge = "bridge-"
 
+// A Target is the durable that Position makes or moves.
+type Target struct {
+	Name      string
+	Mark      string    // name of the replay, which the durable is marked with
+	Move      bool      // one that is there may be moved
+	Unsettled Unsettled // what it has not settled counts as; empty: then it is not moved
+}
+
 // Position makes a durable of the stream that reads from where q begins, and
-// marks it as a replay called mark: what stands in the stream by now is no news
-// to it.
+// marks it as a replay: what stands in the stream by now is no news to it.
 //
-// One that is there is only moved if move says so. It keeps its settings, and
-// only what it had acknowledged is no news. Where the broker can, it is set
-// back as it is; else it is made anew, and then begins elsewhere than the client
-// that made it said.
-func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q Query, name, mark string, move bool) (pending uint64, err error) {
+// One that is there is only moved if the target says so. It keeps its settings,
+// and only what it had acknowledged is no news; while it has events in hand the
+// broker does not tell what that is, and the target must. Where the broker can,
+// it is set back as it is; else it is made anew, and then begins elsewhere than
+// the client that made it said.
+func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q Query, t Target) (pending uint64, err error) {
+	name := t.Name
 	if err := q.Check(); err != nil {
 		return 0, fmt.Errorf("replay: %w", err)
 	}
@@ -314,18 +323,22 @@ func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q 
 		config := jetstream.ConsumerConfig{
 			Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, FilterSubjects: q.Filters(s),
 		}
-		noNews(&config, mark, state.LastSeq, state)
+		noNews(&config, t.Mark, state.LastSeq, state)
 		return begin(ctx, stream, config, q)
 	case err != nil:
 		return 0, fmt.Errorf("replay: durable %s: %w", name, err)
-	case !move:
+	case !t.Move:
 		return 0, fmt.Errorf("replay: durable %s is there: to move it back is to forget what it acknowledged; say so with --move", name)
 	case len(q.Types) > 0 || q.Member != "":
 		return 0, fmt.Errorf("replay: durable %s is there and keeps its subjects: types and members cannot be chosen", name)
 	}
 	info := have.CachedInfo()
 	config := info.Config
-	noNews(&config, mark, info.AckFloor.Stream, state)
+	until, err := t.Unsettled.until(max(info.AckFloor.Stream, noted(config, state)), info.Delivered.Stream, info.NumAckPending)
+	if err != nil {
+		return 0, fmt.Errorf("replay: durable %s: %w", name, err)
+	}
+	noNews(&config, t.Mark, until, state)
 	if pending, done, err := setBack(ctx, js, stream, config, q); done || err != nil {
 		return pending, err
 	}
@@ -336,14 +349,20 @@ func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q 
 	return begin(ctx, stream, config, q)
 }
 
+// noted returns up to where an earlier note says that what is read is no news.
+// It stays in force, unless the stream was restored since.
+func noted(config jetstream.ConsumerConfig, state jetstream.StreamState) uint64 {
+	until, err := strconv.ParseUint(config.Metadata[metaUntil], 10, 64)
+	if err != nil || until > state.LastSeq {
+		return 0
+	}
+	return until
+}
+
 // noNews notes in config that what was read up to a stream sequence is no news.
-// An earlier note stays in force, unless the stream was restored since.
 func noNews(config *jetstream.ConsumerConfig, mark string, until uint64, state jetstream.StreamState) {
 	metadata := map[string]string{}
 	maps.Copy(metadata, config.Metadata)
-	if before, err := strconv.ParseUint(metadata[metaUntil], 10, 64); err == nil && before <= state.LastSeq {
-		until = max(until, before)
-	}
 	metadata[metaName], metadata[metaUntil] = mark, strconv.FormatUint(until, 10)
 	metadata[metaStored] = state.LastTime.UTC().Format(time.RFC3339Nano)
 	config.Metadata = metadata

@@ -335,33 +335,33 @@ func TestPosition(t *testing.T) {
 		return n
 	}
 	from := replay.Query{FromSeq: 1}
-	pending, err := replay.Position(ctx, js, log.Subjects(), from, "team", "n", false)
+	pending, err := replay.Position(ctx, js, log.Subjects(), from, replay.Target{Name: "team", Mark: "n"})
 	if err != nil || pending != 14 {
 		t.Fatalf("pending %d, %v", pending, err)
 	}
 	if n := read("team"); n != 14 {
 		t.Errorf("read %d", n)
 	}
-	if _, err := replay.Position(ctx, js, log.Subjects(), from, "team", "n", false); err == nil || !strings.Contains(err.Error(), "--move") {
+	if _, err := replay.Position(ctx, js, log.Subjects(), from, replay.Target{Name: "team", Mark: "n"}); err == nil || !strings.Contains(err.Error(), "--move") {
 		t.Errorf("moved unasked: %v", err)
 	}
 	if n := read("team"); n != 0 {
 		t.Errorf("read %d again", n)
 	}
-	if pending, err = replay.Position(ctx, js, log.Subjects(), from, "team", "n", true); err != nil || pending != 14 || read("team") != 14 {
+	if pending, err = replay.Position(ctx, js, log.Subjects(), from, replay.Target{Name: "team", Mark: "n", Move: true}); err != nil || pending != 14 || read("team") != 14 {
 		t.Errorf("moved: pending %d, %v", pending, err)
 	}
-	if _, err := replay.Position(ctx, js, log.Subjects(), from, "decider", "n", true); err == nil {
+	if _, err := replay.Position(ctx, js, log.Subjects(), from, replay.Target{Name: "decider", Mark: "n", Move: true}); err == nil {
 		t.Error("the decider was moved")
 	}
-	if _, err := replay.Position(ctx, js, log.Subjects(), replay.Query{FromSeq: 1, UntilSeq: 2}, "x", "n", false); err == nil {
+	if _, err := replay.Position(ctx, js, log.Subjects(), replay.Query{FromSeq: 1, UntilSeq: 2}, replay.Target{Name: "x", Mark: "n"}); err == nil {
 		t.Error("a durable with an end")
 	}
 	if _, err := js.Consumer(ctx, events.Stream, "x"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		t.Errorf("x: %v", err)
 	}
 	one := replay.Query{FromSeq: 1, Member: "m1", Types: []events.Type{events.PromptOpened}}
-	if pending, err = replay.Position(ctx, js, log.Subjects(), one, "narrow", "n", false); err != nil || pending != 3 {
+	if pending, err = replay.Position(ctx, js, log.Subjects(), one, replay.Target{Name: "narrow", Mark: "n"}); err != nil || pending != 3 {
 		t.Errorf("narrow: pending %d, %v", pending, err)
 	}
 }
@@ -510,7 +510,7 @@ func TestADurableThatIsMovedPushesNobody(t *testing.T) {
 				open(t, log, "m0", "c.2") // nobody was told of it yet
 			}
 			from := replay.Query{From: time.Now().Add(-time.Hour)}
-			if _, err := replay.Position(t.Context(), js, log.Subjects(), from, "team", "monday", true); err != nil {
+			if _, err := replay.Position(t.Context(), js, log.Subjects(), from, replay.Target{Name: "team", Mark: "monday", Move: true}); err != nil {
 				t.Fatal(err)
 			}
 			if c.running {
@@ -528,17 +528,82 @@ func TestADurableThatIsMovedPushesNobody(t *testing.T) {
 	}
 }
 
+// While an event is tried again the broker does not tell what of the later ones is
+// acknowledged: who moves the durable says how these count, or waits.
+func TestADurableThatHasEventsInHandIsMovedAsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		unsettled replay.Unsettled
+		want      map[string]int
+	}{
+		"as news":     {replay.AsNews, map[string]int{"replayed monday": 1, "push c.1 of member-0": 1, "push c.2 of member-0": 1, "push c.3 of member-0": 1}},
+		"as replayed": {replay.AsReplayed, map[string]int{"replayed monday": 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, js := natstest.Log(t)
+			fill(t, log, 1, 4)
+			config := jetstream.ConsumerConfig{Durable: "team", AckPolicy: jetstream.AckExplicitPolicy, FilterSubjects: []string{"sc.v1.prompt.*.*"}}
+			team, err := js.CreateConsumer(t.Context(), events.Stream, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch, err := team.Fetch(4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for m := range batch.Messages() {
+				if n++; n == 2 {
+					continue // this one is tried again
+				}
+				if err := m.DoubleAck(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			move := replay.Target{Name: "team", Mark: "monday", Move: true}
+			_, err = replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, move)
+			if err == nil {
+				t.Fatal("moved, and nobody knows what is read again")
+			}
+			for _, word := range []string{"1 events are in hand", "--unsettled news", "--unsettled replayed", "wait"} {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("%v: want %q", err, word)
+				}
+			}
+			info, err := team.Info(t.Context())
+			if err != nil || info.NumAckPending != 1 || info.NumPending != 0 || info.Config.Metadata["smartconnect.replay"] != "" {
+				t.Fatalf("refused, and yet: %+v, %v", info, err)
+			}
+			move.Unsettled = c.unsettled
+			if pending, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, move); err != nil || pending != 4 {
+				t.Fatalf("%d pending, %v", pending, err)
+			}
+			service := newService("team", nil)
+			stop := service.run(t, js)
+			service.want(t, c.want)
+			acknowledged(t, js, "team")
+			stop()
+			// Now that nothing is in hand nobody is asked.
+			move.Unsettled = ""
+			if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, move); err != nil {
+				t.Errorf("with nothing in hand: %v", err)
+			}
+			defer service.run(t, js)()
+			service.want(t, map[string]int{"replayed monday": 4})
+		})
+	}
+}
+
 // A durable that is made for a replay begins with events that are no news, and
 // goes on with what is.
 func TestANewDurableIsMarked(t *testing.T) {
 	log, js := natstest.Log(t)
 	fill(t, log, 1, 3)
-	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, "team", "monday", false); err != nil {
+	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, replay.Target{Name: "team", Mark: "monday"}); err != nil {
 		t.Fatal(err)
 	}
 	open(t, log, "m0", "c.9")
 	// Moved before anybody read it, it still says what is no news.
-	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, "team", "tuesday", true); err != nil {
+	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, replay.Target{Name: "team", Mark: "tuesday", Move: true}); err != nil {
 		t.Fatal(err)
 	}
 	team := newService("team", nil)
@@ -548,7 +613,7 @@ func TestANewDurableIsMarked(t *testing.T) {
 	// Whoever builds a state wants it all, in order.
 	states := newService("states", nil)
 	states.subscription.Projection = true
-	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, "states", "monday", false); err != nil {
+	if _, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 1}, replay.Target{Name: "states", Mark: "monday"}); err != nil {
 		t.Fatal(err)
 	}
 	defer states.run(t, js)()
@@ -566,7 +631,7 @@ func TestAMovedDurableKeepsItsConfiguration(t *testing.T) {
 	if _, err := js.CreateConsumer(t.Context(), events.Stream, config); err != nil {
 		t.Fatal(err)
 	}
-	if pending, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 4}, "team", "monday", true); err != nil || pending != 2 {
+	if pending, err := replay.Position(t.Context(), js, log.Subjects(), replay.Query{FromSeq: 4}, replay.Target{Name: "team", Mark: "monday", Move: true}); err != nil || pending != 2 {
 		t.Fatalf("%d pending, %v", pending, err)
 	}
 	c, err := js.CreateOrUpdateConsumer(t.Context(), events.Stream, config)
