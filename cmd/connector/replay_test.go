@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,60 @@ func TestEventsReplayResumes(t *testing.T) {
 	}
 	if len(seen) != 60 || info.State.Msgs != 60 {
 		t.Errorf("%d copies of %d events, want 60 of 60: %s", info.State.Msgs, len(seen), fmt.Sprint(seen))
+	}
+}
+
+// consumers tells of each consumer of the stream what it is and how far it came.
+func (w *world) consumers() []string {
+	w.Helper()
+	s, err := w.js.Stream(w.Context(), events.Stream)
+	w.must(err)
+	var all []string
+	list := s.ListConsumers(w.Context())
+	for c := range list.Info() {
+		all = append(all, fmt.Sprint(c.Name, " ", c.Delivered, c.AckFloor, c.Config.Metadata["smartconnect.replay"]))
+	}
+	w.must(list.Err())
+	slices.Sort(all)
+	return all
+}
+
+// What was made to read once is gone when that is done, whatever came of it.
+func TestReadingOnceLeavesNoConsumer(t *testing.T) {
+	w := newWorld(t, 0)
+	w.observe("a", 30)
+	s, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "AGAIN", Subjects: []string{"again.>"}})
+	w.must(err)
+	_, err = w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "FULL", Subjects: []string{"full.>"}, MaxMsgs: 1, Discard: jetstream.DiscardNew})
+	w.must(err)
+	first, err := w.js.Stream(t.Context(), events.Stream)
+	w.must(err)
+	m, err := first.GetMsg(t.Context(), 1)
+	w.must(err)
+	before := w.consumers()
+	for _, tt := range []struct {
+		name string
+		code int
+		args []string
+	}{
+		{"an event is shown", exitOK, []string{"show", m.Header.Get("ce-id")}},
+		{"there is none of that id", exitFailed, []string{"show", "x"}},
+		{"nor on that subject", exitFailed, []string{"show", "x", "--subject", "sc.v1.storm"}},
+		{"events are counted", exitOK, []string{"replay", "--from-seq", "1", "--dry-run"}},
+		{"there is none to copy", exitOK, []string{"replay", "--from-time", "2100-01-01T00:00:00Z", "--to-subject", "again"}},
+		{"copies are not stored", exitFailed, []string{"replay", "--from-seq", "1", "--to-subject", "full"}},
+	} {
+		if code, out, complaints := w.run("", w.at(append([]string{"events"}, tt.args...)...)...); code != tt.code {
+			t.Errorf("%s: code %d\n%s%s", tt.name, code, out, complaints)
+		}
+		if now := w.consumers(); !slices.Equal(now, before) {
+			t.Errorf("%s: consumers are %q, and were %q", tt.name, now, before)
+			before = now
+		}
+	}
+	w.interrupt(s, w.at("events", "replay", "--from-seq", "1", "--to-subject", "again", "--rate", "100/s", "--resume", filepath.Join(t.TempDir(), "resume"))...)
+	if now := w.consumers(); !slices.Equal(now, before) {
+		t.Errorf("interrupted: consumers are %q, and were %q", now, before)
 	}
 }
 

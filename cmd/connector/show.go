@@ -12,6 +12,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/smartconnect/connector/internal/events"
+	"github.com/smartconnect/connector/internal/replay"
 )
 
 // showWindow is how many messages are looked at at once.
@@ -60,12 +61,16 @@ func findEvent(ctx context.Context, js jetstream.JetStream, filter, id string, w
 		return nil, errors.New("show event: the stream is empty")
 	}
 	all := state.LastSeq - state.FirstSeq + 1
+	// Where one cannot be removed, as for want of leave, no other is tried: each
+	// try would wait for an answer.
+	kept := false
+	forget := func(c jetstream.Consumer) { kept = kept || replay.Forget(ctx, stream, c) != nil }
 	for end := state.LastSeq; end >= state.FirstSeq; {
 		begin := state.FirstSeq
 		if end-begin >= window {
 			begin = end - window + 1
 		}
-		found, err := findInWindow(ctx, js, filter, id, begin, end)
+		found, err := findInWindow(ctx, stream, filter, id, begin, end, forget)
 		if err != nil {
 			return nil, err
 		}
@@ -87,14 +92,15 @@ func findEvent(ctx context.Context, js jetstream.JetStream, filter, id string, w
 }
 
 // findInWindow returns the last stream sequence from begin to end that has the
-// event, 0 for none.
-func findInWindow(ctx context.Context, js jetstream.JetStream, filter, id string, begin, end uint64) (uint64, error) {
-	consumer, err := js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{
+// event, 0 for none. forget is called with what it made to read with.
+func findInWindow(ctx context.Context, stream jetstream.Stream, filter, id string, begin, end uint64, forget func(jetstream.Consumer)) (uint64, error) {
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: begin, HeadersOnly: true,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read the stream: %w", err)
 	}
+	defer forget(consumer)
 	if consumer.CachedInfo().NumPending == 0 {
 		return 0, nil
 	}

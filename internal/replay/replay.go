@@ -89,10 +89,19 @@ func (r Replay) Run(ctx context.Context) (Result, error) {
 	res.Until = r.Query.UntilSeq
 	res.Next = max(1, r.Query.FromSeq)
 
-	messages, total, err := r.open(ctx, stream)
-	if err != nil || total == 0 {
-		res.Ended = err == nil
+	consumer, err := r.open(ctx, stream)
+	if err != nil {
 		return res, err
+	}
+	defer func() { _ = Forget(ctx, stream, consumer) }()
+	total := consumer.CachedInfo().NumPending
+	if total == 0 {
+		res.Ended = true
+		return res, nil
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(2 * window))
+	if err != nil {
+		return res, fmt.Errorf("replay: read the stream: %w", err)
 	}
 	defer messages.Stop()
 	if r.Begun != nil {
@@ -101,7 +110,8 @@ func (r Replay) Run(ctx context.Context) (Result, error) {
 	return r.copyAll(ctx, messages, keep, res)
 }
 
-func (r Replay) open(ctx context.Context, stream jetstream.Stream) (jetstream.MessagesContext, uint64, error) {
+// open makes a consumer that reads what is asked for.
+func (r Replay) open(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
 	config := jetstream.OrderedConsumerConfig{
 		FilterSubjects: r.Query.Filters(r.Subjects), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.Query.FromSeq,
 	}
@@ -110,13 +120,17 @@ func (r Replay) open(ctx context.Context, stream jetstream.Stream) (jetstream.Me
 	}
 	consumer, err := stream.OrderedConsumer(ctx, config)
 	if err != nil {
-		return nil, 0, fmt.Errorf("replay: read the stream: %w", err)
+		return nil, fmt.Errorf("replay: read the stream: %w", err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(2 * window))
-	if err != nil {
-		return nil, 0, fmt.Errorf("replay: read the stream: %w", err)
-	}
-	return messages, consumer.CachedInfo().NumPending, nil
+	return consumer, nil
+}
+
+// Forget removes a consumer that was made to read once, also if ctx has ended.
+// Who gets an error need not mind: it goes by itself some minutes later.
+func Forget(ctx context.Context, stream jetstream.Stream, c jetstream.Consumer) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return stream.DeleteConsumer(ctx, c.CachedInfo().Name)
 }
 
 // sent is a message that was looked at, and its copy's acknowledgement if one
