@@ -39,7 +39,7 @@ type eventsReplayCmd struct {
 
 	Name   string `help:"What the copies, or the durable, are marked with; default the time." placeholder:"NAME"`
 	Rate   string `help:"Copies per second, as 500/s; default as fast as it goes." placeholder:"N/s"`
-	DryRun bool   `help:"Only count."`
+	DryRun bool   `help:"Say what would be refused, or how many events it would be; change nothing."`
 	Resume string `help:"Note in this file how far it came, and go on from there if the file is there." type:"path" placeholder:"FILE"`
 	JSON   bool   `name:"json" help:"Print the result as JSON."`
 }
@@ -159,24 +159,31 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if c.ToConsumer != "" && !c.DryRun {
-		pending, err := replay.Position(ctx, js, log.Subjects(), p.Query, replay.Target{
-			Name: c.ToConsumer, Mark: p.Name, Move: c.Move, Unsettled: replay.Unsettled(c.Unsettled),
-		})
-		if err == nil {
-			fmt.Fprintf(std.out, "Durable %s on %s has %d events to read, then what comes. What it read before, or found there, is marked as %s.\n",
-				c.ToConsumer, events.Stream, pending, p.Name)
-		}
-		return err
-	}
-	if c.DryRun {
-		p.To = ""
+	if c.ToConsumer != "" {
+		return c.position(ctx, std, js, log.Subjects(), p)
 	}
 	if known != nil && p.Query.UntilSeq != 0 && p.Next > p.Query.UntilSeq {
 		// It was ended between the last copy and the end.
 		return c.done(std, p, replay.Result{Next: p.Next, Until: p.Query.UntilSeq, Ended: true})
 	}
 	return c.copy(ctx, std, js, log.Subjects(), p, limit)
+}
+
+// position makes or moves the durable, or says what would come of it.
+func (c eventsReplayCmd) position(ctx context.Context, std streams, js jetstream.JetStream, subjects events.Subjects, p progress) error {
+	pending, err := replay.Position(ctx, js, subjects, p.Query, replay.Target{
+		Name: c.ToConsumer, Mark: p.Name, Move: c.Move, Unsettled: replay.Unsettled(c.Unsettled), DryRun: c.DryRun,
+	})
+	switch {
+	case err != nil:
+		return err
+	case c.DryRun:
+		fmt.Fprintf(std.out, "Durable %s on %s would have %d events to read, then what comes.\n", c.ToConsumer, events.Stream, pending)
+	default:
+		fmt.Fprintf(std.out, "Durable %s on %s has %d events to read, then what comes. What it read before, or found there, is marked as %s.\n",
+			c.ToConsumer, events.Stream, pending, p.Name)
+	}
+	return nil
 }
 
 // plan makes the replay that the flags ask for, or goes on with a known one.
@@ -223,7 +230,7 @@ func (c eventsReplayCmd) copy(ctx context.Context, std streams, js jetstream.Jet
 			saved, saveErr = time.Now(), writeProgress(c.Resume, p)
 		}
 	}
-	run := replay.Replay{JS: js, Subjects: subjects, Query: p.Query, To: p.To, Name: p.Name, Rate: limit}
+	run := replay.Replay{JS: js, Subjects: subjects, Query: p.Query, To: p.To, Name: p.Name, Rate: limit, DryRun: c.DryRun}
 	run.Begun = func(total, until uint64) {
 		p.Query.UntilSeq = until
 		save()

@@ -39,6 +39,60 @@ func (w *world) observe(memberID string, n int) {
 	}
 }
 
+// A dry run refuses what the real one refuses, in the same words, and says what it
+// would do. Either way nothing is changed.
+func TestEventsReplayDryRun(t *testing.T) {
+	w := newWorld(t, 0)
+	w.observe("a", 5)
+	w.observe("b", 3)
+	s, err := w.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "AGAIN", Subjects: []string{"again.>"}})
+	w.must(err)
+	ours, err := w.js.Stream(t.Context(), events.Stream)
+	w.must(err)
+	there := jetstream.ConsumerConfig{Durable: "there", AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: "sc.v1.connection.>"}
+	_, err = ours.CreateConsumer(t.Context(), there)
+	w.must(err)
+	before := w.consumers()
+	for name, args := range map[string][]string{
+		"into what is live":       {"--from-seq", "1", "--to-subject", "sc.v1"},
+		"into what is no prefix":  {"--from-seq", "1", "--to-subject", "again.*"},
+		"among made-up events":    {"--from-seq", "1", "--to-subject", "test.sc.v1"},
+		"our durable":             {"--from-seq", "1", "--to-consumer", "decider", "--move"},
+		"a bridge's durable":      {"--from-seq", "1", "--to-consumer", "bridge-portal"},
+		"one that is there":       {"--from-seq", "1", "--to-consumer", "there"},
+		"one that keeps subjects": {"--from-seq", "1", "--to-consumer", "there", "--move", "--member", string(w.token("a"))},
+		"one with an end":         {"--from-seq", "1", "--to-consumer", "new", "--until-seq", "4"},
+		"one with a last time":    {"--from-seq", "1", "--to-consumer", "new", "--until", "2100-01-01T00:00:00Z"},
+		"one that is no name":     {"--from-seq", "1", "--to-consumer", "a.b"},
+	} {
+		args = w.at(append([]string{"events", "replay"}, args...)...)
+		code, _, refused := w.run("", args...)
+		dry, out, complaints := w.run("", append(args, "--dry-run")...)
+		if code != exitFailed || dry != code || out != "" || complaints != refused {
+			t.Errorf("%s: code %d %s%s; the real one: code %d %s", name, dry, out, complaints, code, refused)
+		}
+	}
+	for want, args := range map[string][]string{
+		"16 events would be copied, 0 others not.\n":                                  {"--from-seq", "1", "--to-subject", "again"},
+		"Durable new on SC_EVENTS would have 16 events to read, then what comes.\n":   {"--from-seq", "1", "--to-consumer", "new"},
+		"Durable narrow on SC_EVENTS would have 3 events to read, then what comes.\n": {"--since", "1h", "--to-consumer", "narrow", "--member", string(w.token("b")), "--type", "connection.status_changed"},
+		"Durable there on SC_EVENTS would have 8 events to read, then what comes.\n":  {"--since", "1h", "--to-consumer", "there", "--move"},
+		"Durable there on SC_EVENTS would have 2 events to read, then what comes.\n":  {"--from-seq", "13", "--to-consumer", "there", "--move"},
+		"Durable future on SC_EVENTS would have 0 events to read, then what comes.\n": {"--from-time", "2100-01-01T00:00:00Z", "--to-consumer", "future"},
+	} {
+		args = w.at(append([]string{"events", "replay", "--dry-run"}, args...)...)
+		if code, out, complaints := w.run("", args...); code != exitOK || out != want {
+			t.Errorf("code %d\n%s%s, want\n%s", code, out, complaints, want)
+		}
+	}
+	if after := w.consumers(); !slices.Equal(after, before) {
+		t.Errorf("consumers are %q, and were %q", after, before)
+	}
+	if info, err := s.Info(t.Context()); err != nil || info.State.Msgs != 0 {
+		t.Errorf("copies: %+v, %v", info, err)
+	}
+}
+
 // interrupt runs a replay into s and stops it when some copies are made.
 func (w *world) interrupt(s jetstream.Stream, args ...string) {
 	w.Helper()

@@ -29,6 +29,7 @@ type Replay struct {
 	To       string     // prefix of the copies; empty: nothing is copied, only counted
 	Name     string     // what the copies are marked with
 	Rate     rate.Limit // copies a second; 0: as fast as it goes
+	DryRun   bool       // what would be refused is, the rest is only counted
 
 	// Begun, if set, hears how many messages are to be looked at, and the last
 	// that belongs to the replay. Passed hears of each message that is done, in
@@ -78,6 +79,9 @@ func (r Replay) Run(ctx context.Context) (Result, error) {
 		if res.Keeping == events.Stream || res.Keeping == events.TestStream {
 			return res, fmt.Errorf("replay: copies below %s would land in %s, which is for others", r.To, res.Keeping)
 		}
+	}
+	if r.DryRun {
+		r.To = ""
 	}
 	stream, err := r.JS.Stream(ctx, events.Stream)
 	if err != nil {
@@ -300,6 +304,7 @@ type Target struct {
 	Mark      string    // name of the replay, which the durable is marked with
 	Move      bool      // one that is there may be moved
 	Unsettled Unsettled // what it has not settled counts as; empty: then it is not moved
+	DryRun    bool      // what would be refused is, the rest is only counted
 }
 
 // Position makes a durable of the stream that reads from where q begins, and
@@ -337,6 +342,9 @@ func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q 
 		config := jetstream.ConsumerConfig{
 			Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1, FilterSubjects: q.Filters(s),
 		}
+		if t.DryRun {
+			return count(ctx, stream, config, q)
+		}
 		noNews(&config, t.Mark, state.LastSeq, state)
 		return begin(ctx, stream, config, q)
 	case err != nil:
@@ -351,6 +359,9 @@ func Position(ctx context.Context, js jetstream.JetStream, s events.Subjects, q 
 	until, err := t.Unsettled.until(max(info.AckFloor.Stream, noted(config, state)), info.Delivered.Stream, info.NumAckPending)
 	if err != nil {
 		return 0, fmt.Errorf("replay: durable %s: %w", name, err)
+	}
+	if t.DryRun {
+		return count(ctx, stream, config, q)
 	}
 	noNews(&config, t.Mark, until, state)
 	if pending, done, err := setBack(ctx, js, stream, config, q); done || err != nil {
@@ -384,15 +395,29 @@ func noNews(config *jetstream.ConsumerConfig, mark string, until uint64, state j
 
 // begin makes a durable that begins where q does.
 func begin(ctx context.Context, stream jetstream.Stream, config jetstream.ConsumerConfig, q Query) (pending uint64, err error) {
-	config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, q.FromSeq
-	if q.FromSeq == 0 {
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &q.From
-	}
+	q.begin(&config)
 	made, err := stream.CreateConsumer(ctx, config)
 	if err != nil {
 		return 0, fmt.Errorf("replay: durable %s: %w", config.Durable, err)
 	}
 	return made.CachedInfo().NumPending, nil
+}
+
+func (q Query) begin(config *jetstream.ConsumerConfig) {
+	config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, q.FromSeq
+	if q.FromSeq == 0 {
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &q.From
+	}
+}
+
+// count returns how many events a durable would have to read that begins where q
+// does.
+func count(ctx context.Context, stream jetstream.Stream, durable jetstream.ConsumerConfig, q Query) (pending uint64, err error) {
+	info, err := try(ctx, stream, q, durable.FilterSubject, durable.FilterSubjects)
+	if err != nil {
+		return 0, err
+	}
+	return info.NumPending, nil
 }
 
 // canSetBack is the first level of JetStream's API that sets a durable back.
@@ -426,17 +451,27 @@ func setBack(ctx context.Context, js jetstream.JetStream, stream jetstream.Strea
 	return answer.NumPending, true, nil
 }
 
-// at returns the stream sequence of what was stored first since t. The broker
-// tells it of a consumer that begins then.
+// at returns the stream sequence of what was stored first since t.
 func at(ctx context.Context, stream jetstream.Stream, t time.Time) (uint64, error) {
-	probe, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t,
-		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-	})
+	info, err := try(ctx, stream, Query{From: t}, "", nil)
 	if err != nil {
-		return 0, fmt.Errorf("replay: look for %s in the stream: %w", t.Format(time.RFC3339), err)
+		return 0, err
 	}
-	info := probe.CachedInfo()
-	_ = stream.DeleteConsumer(ctx, info.Name) // else it goes by itself
 	return info.Delivered.Stream + 1, nil
+}
+
+// try returns what the broker tells of a consumer that begins where q does, and
+// reads nothing with it.
+func try(ctx context.Context, stream jetstream.Stream, q Query, filter string, filters []string) (*jetstream.ConsumerInfo, error) {
+	config := jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, FilterSubject: filter, FilterSubjects: filters,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+	}
+	q.begin(&config)
+	probe, err := stream.CreateConsumer(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("replay: look where to begin in the stream: %w", err)
+	}
+	_ = Forget(ctx, stream, probe)
+	return probe.CachedInfo(), nil
 }
