@@ -98,6 +98,12 @@ func (c eventsReplayCmd) Validate() error {
 	if !c.DryRun && c.ToSubject == "" && c.ToConsumer == "" {
 		return errors.New("say where to: --to-subject, --to-consumer or --dry-run")
 	}
+	if c.ToConsumer != "" && c.Rate != "" {
+		return errors.New("--rate is for copies: who reads a durable asks for as much as it wants")
+	}
+	if c.ToConsumer != "" && c.Resume != "" {
+		return errors.New("--resume is for copies: a durable itself holds how far it came")
+	}
 	if c.Unsettled != "" && !c.Move {
 		return errors.New("--unsettled is for a durable that is moved: it wants --move")
 	}
@@ -169,6 +175,14 @@ func (c eventsReplayCmd) Run(ctx context.Context, std streams) error {
 	return c.copy(ctx, std, js, log.Subjects(), p, limit)
 }
 
+// positioned is what --json prints of a durable.
+type positioned struct {
+	Durable string `json:"durable"`
+	Stream  string `json:"stream"`
+	Pending uint64 `json:"pending"` // events it has to read, before what comes
+	Replay  string `json:"replay"`  // what it is marked with
+}
+
 // position makes or moves the durable, or says what would come of it.
 func (c eventsReplayCmd) position(ctx context.Context, std streams, js jetstream.JetStream, subjects events.Subjects, p progress) error {
 	pending, err := replay.Position(ctx, js, subjects, p.Query, replay.Target{
@@ -177,6 +191,8 @@ func (c eventsReplayCmd) position(ctx context.Context, std streams, js jetstream
 	switch {
 	case err != nil:
 		return err
+	case c.JSON:
+		return json.NewEncoder(std.out).Encode(positioned{c.ToConsumer, events.Stream, pending, p.Name})
 	case c.DryRun:
 		fmt.Fprintf(std.out, "Durable %s on %s would have %d events to read, then what comes.\n", c.ToConsumer, events.Stream, pending)
 	default:

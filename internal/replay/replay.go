@@ -40,13 +40,13 @@ type Replay struct {
 
 // A Result tells what a replay did.
 type Result struct {
-	Copied  uint64 // events
-	Again   uint64 // of the copies: they were there already
-	Other   uint64 // messages that were not asked for, or are no events
-	Next    uint64 // where to go on
-	Until   uint64 // the last stream sequence that belongs to it
-	Ended   bool   // there is nothing more to do
-	Keeping string // the stream that keeps the copies; empty: only who listens now hears them
+	Copied  uint64 `json:"copied"`  // events
+	Again   uint64 `json:"again"`   // of the copies: they were there already
+	Other   uint64 `json:"other"`   // messages that were not asked for, or are no events
+	Next    uint64 `json:"next"`    // where to go on
+	Until   uint64 `json:"until"`   // the last stream sequence that belongs to it
+	Ended   bool   `json:"ended"`   // there is nothing more to do
+	Keeping string `json:"keeping"` // the stream that keeps the copies; empty: only who listens now hears them
 }
 
 // Live returns the patterns of all subjects that carry live messages of this
