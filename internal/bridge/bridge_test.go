@@ -335,6 +335,51 @@ func TestDownThenUp(t *testing.T) {
 	})
 }
 
+// An endpoint that fails is said to fail as long as a bridge tries, and to be
+// unread when its bridge was killed, whatever it left in hand.
+func TestAnEndpointWithoutABridgeIsUnread(t *testing.T) {
+	w := newWorld(t)
+	w.secret("secret")
+	r := w.receiver(status(http.StatusServiceUnavailable))
+	c := w.config(at("portal", r.URL), at("idle", r.URL))
+	c.Endpoints[0].Timeout = time.Second // so that what is left in hand comes soon
+	c.Endpoints[1].Types = []string{"smartconnect.storm.*"}
+	row := func() Row {
+		t.Helper()
+		rows, err := List(t.Context(), w.js, c)
+		w.must(err)
+		if (rows[1].State == Unread) != (rows[0].State == Unread) || rows[1].State == Failing {
+			t.Errorf("who gets nothing: %+v", rows[1])
+		}
+		return rows[0]
+	}
+	nc, js := w.connect()
+	_, stop := w.start(js, c)
+	w.publish(opened)
+	w.until("said to be failing", func() bool { return row().State == Failing })
+	for tries := len(r.ids()); len(r.ids()) < tries+20; {
+		if now := row(); now.State != Failing || now.Pending != 1 {
+			t.Fatalf("while it is tried: %+v", now)
+		}
+	}
+	nc.Close() // as kill -9 does
+	now := row()
+	if now.State != Unread || now.Pending != 1 || now.LastFailure != ServerError || now.FailingSince.IsZero() {
+		t.Errorf("killed: %+v", now)
+	}
+	stop()
+	// Another takes over; it waits for an hour before the next try, and is there.
+	c.MaxDelay = time.Hour
+	r.become(status(http.StatusNotFound))
+	tried := len(r.ids())
+	w.start(w.js, c)
+	w.until("tried by another", func() bool { return len(r.ids()) > tried })
+	w.until("said to be failing again", func() bool { return row().LastFailure == Refused })
+	if now := row(); now.State != Failing {
+		t.Errorf("it waits for its next try: %+v", now)
+	}
+}
+
 // What the stream drops before an endpoint takes it is a gap, and said to be one:
 // in the log, in the numbers and in the list. What it keeps is none.
 func TestAGapIsTold(t *testing.T) {

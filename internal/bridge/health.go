@@ -185,9 +185,10 @@ func List(ctx context.Context, js jetstream.JetStream, c Config) ([]Row, error) 
 	if err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
 		return nil, fmt.Errorf("bridge: bucket %s: %w", Bucket, err)
 	}
-	var rows []Row
+	rows := make([]Row, 0, len(c.Endpoints))
+	durables := make([]jetstream.Consumer, 0, len(c.Endpoints))
 	for _, e := range c.Endpoints {
-		r := Row{Name: e.Name}
+		r := Row{Name: e.Name, State: Unknown}
 		if bucket != nil {
 			if r.Health, err = c.health(ctx, bucket, e.Name); err != nil {
 				return nil, err
@@ -200,22 +201,53 @@ func List(ctx context.Context, js jetstream.JetStream, c Config) ([]Row, error) 
 		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return nil, fmt.Errorf("bridge: durable of %s: %w", e.Name, err)
 		}
-		if err == nil {
-			r.Pending = pending(durable.CachedInfo())
-			r.State = state(durable.CachedInfo(), r.Health)
-		} else {
-			r.State = Unknown
-		}
-		rows = append(rows, r)
+		rows, durables = append(rows, r), append(durables, durable)
 	}
-	return rows, nil
+	return rows, describe(ctx, rows, durables)
+}
+
+// asks is how long nobody may have asked for an endpoint's events before it is
+// said that no bridge runs. One that runs asks every five seconds; what it asked
+// before is forgotten when an endpoint is paused. What is in hand says nothing:
+// an event that was not taken stays so when the bridge is killed.
+const asks = 6 * time.Second
+
+// describe says in the rows how the durables are. One that was never made is nil.
+func describe(ctx context.Context, rows []Row, durables []jetstream.Consumer) error {
+	for deadline := time.Now().Add(asks); ; {
+		unread := false
+		for i, durable := range durables {
+			if durable == nil {
+				continue
+			}
+			info := durable.CachedInfo()
+			rows[i].Pending, rows[i].State = pending(info), state(info, rows[i].Health)
+			unread = unread || rows[i].State == Unread
+		}
+		if !unread || time.Now().After(deadline) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(asks / 20):
+		}
+		for i, durable := range durables {
+			if rows[i].State != Unread {
+				continue
+			}
+			if _, err := durable.Info(ctx); err != nil {
+				return fmt.Errorf("bridge: durable of %s: %w", rows[i].Name, err)
+			}
+		}
+	}
 }
 
 func state(i *jetstream.ConsumerInfo, h Health) State {
 	switch {
 	case i.Paused:
 		return Paused
-	case i.NumWaiting == 0 && i.NumAckPending == 0:
+	case i.NumWaiting == 0:
 		return Unread
 	case !h.FailingSince.IsZero():
 		return Failing
