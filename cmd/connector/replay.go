@@ -116,6 +116,9 @@ func (c eventsReplayCmd) Validate() error {
 	q := c.query()
 	if c.Since > 0 {
 		q.From = time.Now().Add(-c.Since) // by our clock: the broker's is asked when it runs
+		if c.Resume != "" {
+			q.Until = time.Time{} // one that goes on began earlier than that
+		}
 	}
 	if c.KeyFile != "" {
 		q.Member = "" // an id

@@ -318,6 +318,17 @@ func TestEventsReplayGoesOnWithTheSameOnly(t *testing.T) {
 		t.Errorf("%+v, %v; want 60 copies", info, err)
 	}
 
+	// The same command much later: by now that long ago is past the end.
+	now := time.Now().UTC()
+	w.must(writeProgress(file, progress{
+		Asked: &asked{Since: time.Hour, Until: now.Add(-2 * time.Hour)}, To: "again", Name: "long-ago", Next: 31,
+		Query: replay.Query{From: now.Add(-9 * time.Hour), Until: now.Add(-2 * time.Hour), UntilSeq: 60},
+	}))
+	code, out, complaints := w.run("", with("--since", "1h", "--until", now.Add(-2*time.Hour).Format(time.RFC3339Nano))...)
+	if code != exitOK || !strings.Contains(out, "0 events copied below again as long-ago") {
+		t.Errorf("much later: code %d\n%s%s", code, out, complaints)
+	}
+
 	// One that says nothing of what was asked goes on by what can be told.
 	w.must(os.WriteFile(file, []byte(`{"query":{"FromSeq":0,"From":"2026-01-01T00:00:00Z","UntilSeq":60,"Until":"0001-01-01T00:00:00Z","Types":null,"Member":""},"to":"again","name":"monday","next":31}`), 0o600))
 	if code, _, complaints := w.run("", with("--since", "1h", "--name", "tuesday")...); code != exitFailed || !strings.Contains(complaints, of+"--name\n") {
