@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -129,6 +130,9 @@ type promptsLinkCmd struct {
 	TTL        time.Duration `name:"ttl" help:"How long the link works; default as long as the connector allows." placeholder:"DURATION"`
 }
 
+// Validate refuses what is no time to live.
+func (c promptsLinkCmd) Validate() error { return wholeSeconds("--ttl", c.TTL) }
+
 // Run asks the running connector for a link, and prints it. Whoever holds it
 // may act.
 func (c promptsLinkCmd) Run(ctx context.Context, std streams) error {
@@ -141,66 +145,119 @@ type promptsAckCmd struct {
 	Snooze     time.Duration `help:"Remind again after this time, as far as the policy allows." placeholder:"DURATION"`
 }
 
+// Validate refuses what is no snooze.
+func (c promptsAckCmd) Validate() error { return wholeSeconds("--snooze", c.Snooze) }
+
+// wholeSeconds refuses what would be told as no time, or as another one. Zero is
+// left out.
+func wholeSeconds(flag string, d time.Duration) error {
+	if d < 0 || d%time.Second != 0 {
+		return fmt.Errorf("%s is whole seconds, and not below zero: 90s, 48h", flag)
+	}
+	return nil
+}
+
 // Run asks the running connector to take note, and prints what it answers.
 func (c promptsAckCmd) Run(ctx context.Context, std streams) error {
-	if c.Snooze < 0 {
-		return errors.New("acknowledge: --snooze is negative")
-	}
 	return c.request(ctx, std, "prompt.ack", "acknowledge the prompt", reconnect.AckRequest{PromptID: c.Prompt, Seconds: int64(c.Snooze.Seconds())})
 }
 
 type promptsOpenCmd struct {
 	maybeKeyed `embed:""`
+	operator   `embed:""`
 	Baseline   bool    `help:"All that was broken at first sight. Nothing else can be opened by hand." required:""`
 	Rate       float64 `help:"Prompts per second." default:"10"`
 	DryRun     bool    `help:"Only count."`
+	JSON       bool    `name:"json" help:"Print the result as JSON."`
+}
+
+// Validate refuses what is no rate.
+func (c promptsOpenCmd) Validate() error {
+	if math.IsNaN(c.Rate) || math.IsInf(c.Rate, 0) || c.Rate <= 0 {
+		return errors.New("--rate is prompts per second, above 0")
+	}
+	return nil
+}
+
+// openedPrompts is what a release of many came to.
+type openedPrompts struct {
+	Found    int `json:"found"`    // that broke before the first look, and were not released before
+	Released int `json:"released"` // by this command
+	Needless int `json:"needless"` // healed or released meanwhile
 }
 
 // Run releases the breaks that are older than our first look, one by one. It
 // can be interrupted and run again: what was released stays so.
 func (c promptsOpenCmd) Run(ctx context.Context, std streams) error {
-	if c.Rate <= 0 {
-		return errors.New("open prompts: --rate must be above 0")
-	}
 	nc, log, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	var all []reconnect.ReleaseRequest
-	err = log.Members(ctx, func(m events.MemberToken, head events.Head[events.Member]) error {
-		for _, known := range head.Snapshot.Connections {
-			if known.FirstSight && !known.Removed() && known.State.Status.Broken() {
-				all = append(all, reconnect.ReleaseRequest{Member: m, Connection: known.Token})
+	all, err := unreleased(ctx, log, c.name())
+	if err != nil {
+		return err
+	}
+	res := openedPrompts{Found: len(all)}
+	tell := func(format string, a ...any) error {
+		if c.JSON {
+			return json.NewEncoder(std.out).Encode(res)
+		}
+		fmt.Fprintf(std.out, format+"\n", a...)
+		return nil
+	}
+	if c.DryRun {
+		return tell("%d connections broke before the connector first looked, and nobody was asked about them.", res.Found)
+	}
+	pace := rate.NewLimiter(rate.Limit(c.Rate), 1)
+	for _, r := range all {
+		err := pace.Wait(ctx)
+		if err == nil {
+			err = ask(ctx, nc, "prompt.release", r, nil)
+		}
+		switch word, refused := errors.AsType[reconnect.Refusal](err); {
+		case refused && word == reconnect.StalePrompt:
+			res.Needless++
+		case err != nil && res.Released+res.Needless > 0:
+			if told := tell("Released %d of %d; %d needed nothing. The same command goes on with the rest.", res.Released, res.Found, res.Needless); told != nil {
+				return told
+			}
+			fmt.Fprintln(std.err, "connector: open prompts:", err)
+			return errPartly
+		case err != nil:
+			return fmt.Errorf("open prompts: %w", err)
+		default:
+			res.Released++
+		}
+	}
+	return tell("Released %d; %d needed nothing.", res.Released, res.Needless)
+}
+
+// unreleased lists what broke before the connector first looked and was not
+// released since.
+func unreleased(ctx context.Context, log *events.Log, by string) (all []reconnect.ReleaseRequest, err error) {
+	released := map[events.ConnectionToken]int{} // with the episode
+	err = log.Agendas(ctx, func(_ events.MemberToken, head events.Head[events.Agenda]) error {
+		for _, asked := range head.Snapshot.Asked {
+			if asked.Released {
+				released[asked.Connection] = asked.Episode
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if c.DryRun {
-		fmt.Fprintf(std.out, "%d connections broke before the connector first looked.\n", len(all))
+	err = log.Members(ctx, func(m events.MemberToken, head events.Head[events.Member]) error {
+		for _, c := range head.Snapshot.Connections {
+			episode, was := released[c.Token]
+			if c.FirstSight && !c.Removed() && c.State.Status.Broken() && !(was && episode == c.Episode) {
+				all = append(all, reconnect.ReleaseRequest{Member: m, Connection: c.Token, By: by})
+			}
+		}
 		return nil
-	}
-	pace := rate.NewLimiter(rate.Limit(c.Rate), 1)
-	released, before := 0, 0
-	for _, r := range all {
-		if err := pace.Wait(ctx); err != nil {
-			return fmt.Errorf("open prompts: stopped after %d of %d: %w", released+before, len(all), context.Cause(ctx))
-		}
-		err := ask(ctx, nc, "prompt.release", r, nil)
-		switch word, refused := errors.AsType[reconnect.Refusal](err); {
-		case refused && word == reconnect.StalePrompt:
-			before++ // healed meanwhile, or released before
-		case err != nil:
-			return fmt.Errorf("open prompts: after %d of %d: %w", released+before, len(all), err)
-		default:
-			released++
-		}
-	}
-	fmt.Fprintf(std.out, "Released %d; %d needed nothing.\n", released, before)
-	return nil
+	})
+	return all, err
 }
 
 // ask asks the micro service of a running connector. An error may be a

@@ -38,7 +38,7 @@ type eventsReplayCmd struct {
 	Unsettled  string `help:"With --move, if events are in hand: what was given since the first of them counts as news (may be pushed a second time) or as replayed (is not pushed unasked, also what was never acknowledged)." default:"" enum:"news,replayed," placeholder:"WORD"`
 
 	Name   string `help:"What the copies, or the durable, are marked with; default the time." placeholder:"NAME"`
-	Rate   string `help:"Copies per second, as 500/s; default as fast as it goes." placeholder:"N/s"`
+	Rate   string `help:"Copies per second, as 500/s; default as fast as it goes." env:"-" placeholder:"N/s"`
 	DryRun bool   `help:"Say what would be refused, or how many events it would be; change nothing."`
 	Resume string `help:"Note in this file how far it came, and go on from there if the file is there." type:"path" placeholder:"FILE"`
 	JSON   bool   `name:"json" help:"Print the result as JSON."`

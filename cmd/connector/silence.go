@@ -99,6 +99,9 @@ func (c silenceAddCmd) Run(ctx context.Context, std streams) error {
 	if err := judge.Silence(ctx, o.log, id, s, clock.Now()); err != nil {
 		return err
 	}
+	if c.JSON {
+		return json.NewEncoder(std.out).Encode(silenceLine{id, s})
+	}
 	fmt.Fprintln(std.out, id)
 	return nil
 }

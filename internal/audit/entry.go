@@ -24,6 +24,7 @@ type What string
 // What is recorded beyond that.
 const (
 	Suppressed What = "prompt.suppressed" // a break for which nobody was asked, and why
+	Release    What = "prompt.release"    // an operator wants one asked about that is older than our first look
 	Started    What = "act.started"       // a tap, or the policy, wants something done at b.well
 	Minted     What = "act.minted"        // an OAuth URL was handed out; it is recorded nowhere
 	Activated  What = "act.activated"     // b.well took the activation

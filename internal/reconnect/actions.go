@@ -3,6 +3,7 @@ package reconnect
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -436,6 +437,7 @@ func (a *Actions) HandleAck(ctx context.Context, req micro.Request) {
 type ReleaseRequest struct {
 	Member     events.MemberToken     `json:"member"`
 	Connection events.ConnectionToken `json:"connection"`
+	By         string                 `json:"by,omitempty"` // who wants it, for the record
 }
 
 // HandleRelease answers a prompt.release request of the micro service.
@@ -443,6 +445,11 @@ func (a *Actions) HandleRelease(ctx context.Context, req micro.Request) {
 	var r ReleaseRequest
 	if err := json.Unmarshal(req.Data(), &r); err != nil || !wellFormed(string(r.Member)) || r.Member == "" || r.Connection == "" {
 		Answer(ctx, req, nil, fmt.Errorf("%w: want JSON with the tokens of member and connection", Refusal("bad_request")))
+		return
+	}
+	e := audit.Entry{ID: strings.ToLower(rand.Text()), At: a.Now().UTC(), What: audit.Release, Member: r.Member, Part: string(r.Connection), By: r.By}
+	if err := a.Ledger.Record(ctx, e); err != nil {
+		Answer(ctx, req, nil, fmt.Errorf("%w: %w", Upstream, err))
 		return
 	}
 	Answer(ctx, req, map[string]bool{"released": true}, a.Notes.Note(ctx, r.Member, Note{Kind: Release, Connection: r.Connection}))
