@@ -34,11 +34,12 @@ type policyCmd struct {
 
 type policyCheckCmd struct {
 	File string `arg:"" help:"YAML file." type:"existingfile"`
+	Fast bool   `help:"For a connector that runs with the short times of --fast."`
 }
 
 // Run reads the file and says that it is good, or the first thing that is not.
 func (c policyCheckCmd) Run(_ context.Context, std streams) error {
-	if _, err := policy.Load(c.File, policy.Defaults()); err != nil {
+	if _, err := (policyFlags{Policy: c.File}).settings(c.Fast); err != nil {
 		return err
 	}
 	fmt.Fprintln(std.out, "the policy is good; run takes it with --policy")

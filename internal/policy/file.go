@@ -20,7 +20,7 @@ type file struct {
 	Confirm      statuses[Duration] `yaml:"confirm" why:"how long a break must stand before anybody is asked: most that heal by themselves do so sooner; ERROR is mostly the source's trouble and passes"`
 	Settle       Duration           `yaml:"settle" why:"b.well's reads lag behind its writes; an answer older than what we know must stand for so long"`
 	FlapHoldOpen Duration           `yaml:"flapHoldOpen" why:"a connection that breaks again sooner is still in the same episode, and is pushed once"`
-	VanishAfter  int                `yaml:"vanishAfter" why:"complete answers without a row, before b.well is asked whether it was deleted"`
+	VanishAfter  Whole              `yaml:"vanishAfter" why:"complete answers without a row, before b.well is asked whether it was deleted"`
 
 	Expiring struct {
 		Lead     []Duration          `yaml:"lead" why:"connection.expiring is told once for each lead: early enough to renew at leisure, late enough to be worth a tap"`
@@ -32,7 +32,7 @@ type file struct {
 	Group                Duration                 `yaml:"group" why:"connections that break together are confirmed within a few polls; one push can speak of all"`
 	Statuses             statuses[statusRule]     `yaml:"statuses" why:"how much a prompt matters and whether the member is pushed: what the member did is not pushed back at them"`
 	Reminders            []Duration               `yaml:"reminders" why:"the waits before each reminder, which are also the cap per prompt: rarer each time, then silence"`
-	MaxPushesPerWeek     int                      `yaml:"maxPushesPerWeek" why:"per member, over all connections, reminders too; what is over it is listed in the app and not pushed"`
+	MaxPushesPerWeek     Whole                    `yaml:"maxPushesPerWeek" why:"per member, over all connections, reminders too; what is over it is listed in the app and not pushed"`
 	Expiry               Duration                 `yaml:"expiry" why:"who has not answered by then is answering; the next break asks again"`
 	SnoozeMost           Duration                 `yaml:"snoozeMost" why:"putting a reminder off for longer is forgetting"`
 	ResolveHoldOpen      Duration                 `yaml:"resolveHoldOpen" why:"how long CONNECTED must hold before a prompt is resolved: who comes back from a login sees it done at once"`
@@ -46,17 +46,17 @@ type file struct {
 	} `yaml:"quiet" why:"the hours in which a push should wait (notBefore); equal times are none: the service that pushes knows the member's own time, this is only a hint"`
 
 	Storm struct {
-		Members int      `yaml:"members" why:"fewer prompts too many are a nuisance, not a disaster; of fewer than about 1260 members, asked once an hour, so many are not even looked at within the window: set it to a fiftieth of a small fleet"`
+		Members Whole    `yaml:"members" why:"fewer prompts too many are a nuisance, not a disaster; of fewer than about 1260 members, asked once an hour, so many are not even looked at within the window: set it to a fiftieth of a small fleet"`
 		Share   float64  `yaml:"share" why:"of the members who could break, since something of theirs works and they are seen; they are asked once an hour, so this is a quarter of those looked at within the window"`
 		Window  Duration `yaml:"window" why:"shorter than any confirmation: prompts are held before the first could open"`
 	} `yaml:"storm"`
 	Source struct {
-		Members  int     `yaml:"members" why:"the share of a handful of members says nothing about a source; members count whose connection there is alive and who are seen, and below half of this a degraded source is let go"`
+		Members  Whole   `yaml:"members" why:"the share of a handful of members says nothing about a source; members count whose connection there is alive and who are seen, and below half of this a degraded source is let go"`
 		Degraded float64 `yaml:"degraded" why:"half of a source's members at ERROR is not the members' doing; prompts wait"`
 		Restored float64 `yaml:"restored" why:"well below, so that a source on the edge does not come and go"`
 	} `yaml:"source"`
 	Observer struct {
-		Polls   int     `yaml:"polls" why:"fewer polls in a minute say nothing"`
+		Polls   Whole   `yaml:"polls" why:"fewer polls in a minute say nothing"`
 		Lost    float64 `yaml:"lost" why:"when half of all polls fail it is b.well or the way there: one event instead of one per member"`
 		Resumed float64 `yaml:"resumed" why:"well below, so that sight does not come and go"`
 	} `yaml:"observer"`
@@ -71,14 +71,14 @@ func fileOf(s Settings) file {
 	var f file
 	r, p, j := s.Rules, s.Policy, s.Judge
 	f.Confirm = statusesOf(r.Confirm, func(d time.Duration) Duration { return Duration(d) })
-	f.Settle, f.FlapHoldOpen, f.VanishAfter = Duration(r.Settle), Duration(r.HoldOpen), r.Vanish
+	f.Settle, f.FlapHoldOpen, f.VanishAfter = Duration(r.Settle), Duration(r.HoldOpen), Whole(r.Vanish)
 	f.Expiring.Lead, f.Expiring.Validity = durations(r.Lead), map[string]Duration{}
 	for id, d := range r.Validity {
 		f.Expiring.Validity[id] = Duration(d)
 	}
 	f.Grace, f.PromptRestoreOverdue, f.Group = Duration(p.Grace), p.PromptRestoreOverdue, Duration(p.Group)
 	f.Statuses = statusesOf(p.Statuses, func(r reconnect.StatusRule) statusRule { return statusRule(r) })
-	f.Reminders, f.MaxPushesPerWeek, f.Expiry = durations(p.Reminders), p.MaxPushesPerWeek, Duration(p.Expiry)
+	f.Reminders, f.MaxPushesPerWeek, f.Expiry = durations(p.Reminders), Whole(p.MaxPushesPerWeek), Duration(p.Expiry)
 	f.SnoozeMost, f.ResolveHoldOpen = Duration(p.SnoozeMost), Duration(p.HoldOpen)
 	f.UnknownTypes = map[string]events.Action{}
 	maps.Copy(f.UnknownTypes, p.UnknownTypes)
@@ -87,9 +87,9 @@ func fileOf(s Settings) file {
 	if p.Quiet.Zone != nil {
 		f.Quiet.Zone = p.Quiet.Zone.String()
 	}
-	f.Storm.Members, f.Storm.Share, f.Storm.Window = j.StormMembers, j.StormShare, Duration(j.StormWindow)
-	f.Source.Members, f.Source.Degraded, f.Source.Restored = j.SourceMembers, j.SourceDegraded, j.SourceRestored
-	f.Observer.Polls, f.Observer.Lost, f.Observer.Resumed = j.ObserverPolls, j.ObserverLost, j.ObserverResumed
+	f.Storm.Members, f.Storm.Share, f.Storm.Window = Whole(j.StormMembers), j.StormShare, Duration(j.StormWindow)
+	f.Source.Members, f.Source.Degraded, f.Source.Restored = Whole(j.SourceMembers), j.SourceDegraded, j.SourceRestored
+	f.Observer.Polls, f.Observer.Lost, f.Observer.Resumed = Whole(j.ObserverPolls), j.ObserverLost, j.ObserverResumed
 	return f
 }
 
@@ -110,20 +110,20 @@ func (f file) settings() (Settings, error) {
 	s := Settings{
 		Rules: poller.Rules{
 			Confirm: byStatus(f.Confirm, func(d Duration) time.Duration { return time.Duration(d) }),
-			Settle:  time.Duration(f.Settle), HoldOpen: time.Duration(f.FlapHoldOpen), Vanish: f.VanishAfter,
+			Settle:  time.Duration(f.Settle), HoldOpen: time.Duration(f.FlapHoldOpen), Vanish: int(f.VanishAfter),
 			Lead: times(f.Expiring.Lead),
 		},
 		Policy: reconnect.Policy{
 			Grace: time.Duration(f.Grace), PromptRestoreOverdue: f.PromptRestoreOverdue, Group: time.Duration(f.Group),
 			Statuses:  byStatus(f.Statuses, func(r statusRule) reconnect.StatusRule { return reconnect.StatusRule(r) }),
-			Reminders: times(f.Reminders), MaxPushesPerWeek: f.MaxPushesPerWeek, Expiry: time.Duration(f.Expiry),
+			Reminders: times(f.Reminders), MaxPushesPerWeek: int(f.MaxPushesPerWeek), Expiry: time.Duration(f.Expiry),
 			SnoozeMost: time.Duration(f.SnoozeMost), HoldOpen: time.Duration(f.ResolveHoldOpen),
 			Quiet: reconnect.Quiet{From: from, To: to},
 		},
 		Judge: judge.Rules{
-			StormMembers: f.Storm.Members, StormShare: f.Storm.Share, StormWindow: time.Duration(f.Storm.Window),
-			SourceMembers: f.Source.Members, SourceDegraded: f.Source.Degraded, SourceRestored: f.Source.Restored,
-			ObserverPolls: f.Observer.Polls, ObserverLost: f.Observer.Lost, ObserverResumed: f.Observer.Resumed,
+			StormMembers: int(f.Storm.Members), StormShare: f.Storm.Share, StormWindow: time.Duration(f.Storm.Window),
+			SourceMembers: int(f.Source.Members), SourceDegraded: f.Source.Degraded, SourceRestored: f.Source.Restored,
+			ObserverPolls: int(f.Observer.Polls), ObserverLost: f.Observer.Lost, ObserverResumed: f.Observer.Resumed,
 		},
 	}
 	if zone != time.UTC {

@@ -315,6 +315,19 @@ type Key struct{ Name, Value, Why string }
 // they are written. Those of tables by status stand together.
 func Keys(s Settings) []Key { return keysOf(fileOf(s)) }
 
+// A Whole is a number that the YAML library would otherwise cut to one.
+type Whole int
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (w *Whole) UnmarshalYAML(n *yaml.Node) error {
+	v, err := strconv.Atoi(n.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: want a whole number", n.Line)
+	}
+	*w = Whole(v)
+	return nil
+}
+
 // A Duration is written as 90s, 10m, 24h or 7d.
 type Duration time.Duration
 

@@ -32,6 +32,7 @@ var (
 	value   = regexp.MustCompile("`[^`]*`")
 	unknown = regexp.MustCompile(`field (\S+) not found in type \S+`)
 	tag     = regexp.MustCompile(`!!(\w+)`)
+	list    = regexp.MustCompile("cannot unmarshal \\S+ a value into \\[\\]\\S+")
 	goType  = regexp.MustCompile(`into [a-z]+\.(\w+)`)
 )
 
@@ -43,6 +44,7 @@ func plain(err error) error {
 	text = value.ReplaceAllString(text, "a value")
 	text = unknown.ReplaceAllString(text, "there is no setting called $1")
 	text = tag.ReplaceAllString(text, "$1")
+	text = list.ReplaceAllString(text, "want a list, as [a, b]")
 	text = goType.ReplaceAllString(text, "into $1")
 	return errors.New(strings.Join(strings.Fields(text), " "))
 }
