@@ -407,6 +407,24 @@ func TestRefusedActivationOfAnUnknownType(t *testing.T) {
 	}
 }
 
+// What works when its prompt would expire is resolved, though it must still hold.
+func TestExpiryWhileItIsHeldOpen(t *testing.T) {
+	p := atOnce()
+	p.HoldOpen = time.Hour
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	_, a, _ := look(t, p, m, nil, Held{}, t0)
+	end := t0.Add(p.Expiry)
+	c := &m.Connections[0]
+	c.State.Status, c.BrokenSince, c.ConfirmedAt, c.ConnectedSince = events.Connected, time.Time{}, time.Time{}, end.Add(-time.Minute)
+	told, _, d := look(t, p, m, a, Held{}, end)
+	if len(told) > 0 || !d.NextLook.Equal(c.ConnectedSince.Add(p.HoldOpen)) {
+		t.Errorf("told %+v, next look %s", told, d.NextLook)
+	}
+	if told, _, _ := look(t, p, m, a, Held{}, d.NextLook); len(told) != 1 || told[0].Type != events.PromptResolved {
+		t.Errorf("told %+v", told)
+	}
+}
+
 // Two replicas may have two policies for a while, and a policy may change while a
 // prompt is open. A prompt weighs what it did when it was opened, until the status
 // is another.

@@ -33,8 +33,9 @@ type Ledger interface {
 func suppressions(m events.MemberToken, member *events.Member, agenda *events.Agenda, held Held, why []Verdict, now time.Time) []audit.Entry {
 	var entries []audit.Entry
 	for _, v := range why {
-		if !suppresses(v) || asks(agenda, v.Connection) {
-			continue
+		prompt, due := reminderDue(agenda, v.Connection, now)
+		if !suppresses(v) || prompt != "" && !due {
+			continue // it is open, and nothing is due
 		}
 		e := audit.Entry{
 			At: now.UTC(), What: audit.Suppressed, Member: m, Part: string(v.Connection),
@@ -54,17 +55,31 @@ func suppressions(m events.MemberToken, member *events.Member, agenda *events.Ag
 		default:
 			e.Cause = cmp.Or(fact, consent)
 		}
-		entries = append(entries, e.Identify(strconv.Itoa(v.Row), v.Reason, v.Outcome, e.Cause, fact, consent, sight))
+		words := []string{strconv.Itoa(v.Row), v.Reason, v.Outcome, e.Cause, fact, consent, sight}
+		if e.PromptID = prompt; prompt != "" {
+			words = append(words, prompt)
+		}
+		entries = append(entries, e.Identify(words...))
 	}
 	return entries
 }
 
-// asks reports whether a prompt of the connection is open: a hold leaves it so,
-// and the member has been asked.
-func asks(agenda *events.Agenda, c events.ConnectionToken) bool {
-	return agenda != nil && c != "" && slices.ContainsFunc(agenda.Prompts, func(p events.Prompt) bool {
-		return strings.HasPrefix(p.PromptID, string(c)+".")
-	})
+// reminderDue returns the open prompt of a connection, none if there is none, and
+// whether a reminder of it is due.
+func reminderDue(agenda *events.Agenda, c events.ConnectionToken, now time.Time) (promptID string, due bool) {
+	if agenda == nil || c == "" {
+		return "", false
+	}
+	i := slices.IndexFunc(agenda.Prompts, func(p events.Prompt) bool { return strings.HasPrefix(p.PromptID, string(c)+".") })
+	if i < 0 {
+		return "", false
+	}
+	for _, asked := range agenda.Asked {
+		if asked.Connection == c {
+			due = !asked.RemindAt.IsZero() && !now.Before(asked.RemindAt) && asked.AcknowledgedAt.IsZero()
+		}
+	}
+	return agenda.Prompts[i].PromptID, due
 }
 
 // suppresses reports whether somebody would have been asked, but for the rule.

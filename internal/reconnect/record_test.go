@@ -114,6 +114,27 @@ func TestSuppressions(t *testing.T) {
 	}
 }
 
+// A reminder that is due and held back is on record, once; one that is not due, or
+// that the member does not want, is not.
+func TestSuppressedReminders(t *testing.T) {
+	m := one(events.ConnectionState{Status: events.Expired, IntegrationType: events.PROA}, events.Permit)
+	_, a, _ := look(t, atOnce(), m, nil, Held{}, t0)
+	_, known, _ := look(t, atOnce(), m, a, Held{}, t0.Add(time.Hour), Note{Kind: Acknowledge, Connection: "c1", PromptID: "c1.1"})
+	held := Held{Silenced: true}
+	entries := func(a *events.Agenda, after time.Duration) []audit.Entry {
+		now := t0.Add(after)
+		return suppressions("m", m, a, held, atOnce().decide(m, a, held, now).Why, now)
+	}
+	due := atOnce().Reminders[0]
+	first, later := entries(a, due), entries(a, due+time.Hour)
+	if len(first) != 1 || first[0].PromptID != "c1.1" || first[0].Reason != reasonSilenced || len(later) != 1 || later[0].ID != first[0].ID {
+		t.Errorf("on record: %+v, later %+v", first, later)
+	}
+	if early, acked := entries(a, due-time.Second), entries(known, due); len(early)+len(acked) > 0 {
+		t.Errorf("on record: %+v and %+v", early, acked)
+	}
+}
+
 // A second storm over the same break is another suppression, and the entry says
 // which storm it was.
 func TestSuppressionsNameWhatHolds(t *testing.T) {
