@@ -65,7 +65,7 @@ func (l *Lease) Take(ctx context.Context) (taken bool, err error) {
 		l.set(revision, started)
 		return true, nil
 	}
-	if _, refused := errors.AsType[*jetstream.APIError](err); !refused && !errors.Is(err, jetstream.ErrKeyExists) {
+	if !overtaken(err) {
 		return false, fmt.Errorf("take lease %s: %w", l.key, err)
 	}
 	held, err := l.replica.kv.Get(ctx, l.key)
@@ -104,15 +104,23 @@ func (l *Lease) write(ctx context.Context, expected ...jetstream.PublishOpt) (he
 	ack, err := l.replica.js.PublishMsg(ctx,
 		&nats.Msg{Subject: "$KV." + l.replica.kv.Bucket() + "." + l.key, Data: l.replica.value()},
 		append(expected, jetstream.WithMsgTTL(l.replica.life))...)
-	if _, refused := errors.AsType[*jetstream.APIError](err); refused {
+	if overtaken(err) {
 		l.Forget()
-		return false, nil // another was first
+		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("write lease %s: %w", l.key, err)
 	}
 	l.set(ack.Sequence, started)
 	return true, nil
+}
+
+// overtaken reports whether err means that another was first. Any other refusal
+// of the broker, such as that it has no storage left, says nothing of others.
+func overtaken(err error) bool {
+	api, refused := errors.AsType[*jetstream.APIError](err)
+	return refused && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) ||
+		errors.Is(err, jetstream.ErrKeyExists)
 }
 
 // Drop gives the lease back. If that fails it runs out by itself.

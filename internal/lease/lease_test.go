@@ -2,6 +2,8 @@ package lease_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -226,4 +228,63 @@ func TestEveryWriteHasALife(t *testing.T) {
 	}
 	lives("inherited", "shard.7")
 	lives("an inherited name", "replica.a")
+}
+
+// refuseAll makes the bucket of leases take nothing, as a broker without storage
+// does, and returns what undoes it.
+func refuseAll(ctx context.Context, t *testing.T, js jetstream.JetStream) (mend func()) {
+	t.Helper()
+	s, err := js.Stream(ctx, "KV_"+topology.Leases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := func(most int32) {
+		t.Helper()
+		c := s.CachedInfo().Config
+		c.MaxMsgSize = most
+		if _, err := js.UpdateStream(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1)
+	return func() { t.Helper(); limit(-1) }
+}
+
+// A broker that refuses every write is told of, and is not taken for another
+// process that was first.
+func TestBrokerThatRefusesWrites(t *testing.T) {
+	ctx, js, kv := bucket(t)
+	r := lease.NewReplica(js, kv, "a", time.Hour)
+	if ours, err := r.Announce(ctx); err != nil || !ours {
+		t.Fatalf("%t, %v", ours, err)
+	}
+	l := r.Lease("shard.7")
+	if taken, err := l.Take(ctx); err != nil || !taken {
+		t.Fatalf("%t, %v", taken, err)
+	}
+	mend := refuseAll(ctx, t, js)
+	refused := func(what string, done bool, err error) {
+		t.Helper()
+		if api, ok := errors.AsType[*jetstream.APIError](err); done || !ok || api.ErrorCode != jetstream.JSErrCodeStreamMessageExceedsMaximum || !strings.Contains(err.Error(), " lease ") {
+			t.Errorf("%s: %t, %v", what, done, err)
+		}
+	}
+	ours, err := r.Announce(ctx)
+	refused("the name", ours, err)
+	held, lapsed, err := l.Renew(ctx)
+	refused("a renewal", held || lapsed, err)
+	taken, err := r.Lease("shard.8").Take(ctx)
+	refused("what was free", taken, err)
+	ours, err = lease.NewReplica(js, kv, "a", time.Hour).Announce(ctx)
+	refused("the name, of an heir", ours, err)
+	if !l.Held() {
+		t.Error("nobody else can have the lease before its end")
+	}
+	mend()
+	if ours, err := r.Announce(ctx); err != nil || !ours {
+		t.Errorf("the name, when writes are taken: %t, %v", ours, err)
+	}
+	if held, lapsed, err := l.Renew(ctx); err != nil || !held || lapsed {
+		t.Errorf("a renewal, when writes are taken: %t, %t, %v", held, lapsed, err)
+	}
 }
