@@ -215,7 +215,7 @@ func (t memberTokens) claim(ctx context.Context) (release func(), err error) {
 				_ = t.g.claims.Delete(ctx, key, jetstream.LastRevision(revision))
 			}, nil
 		}
-		if _, refused := errors.AsType[*jetstream.APIError](err); !refused && !errors.Is(err, jetstream.ErrKeyExists) {
+		if !overtaken(err) {
 			return nil, fmt.Errorf("claim the grant of %s: %w", t.m, err)
 		}
 		select {

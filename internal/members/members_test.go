@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/smartconnect/connector/internal/bwell"
@@ -58,6 +59,11 @@ func (f *fakeBwell) Exchange(ctx context.Context, id secret.Value) (bwell.Grant,
 func open(t *testing.T, up Upstream) (*Store, func() *Grants) {
 	t.Helper()
 	_, js := natstest.Log(t)
+	return openOn(t, js, up)
+}
+
+func openOn(t *testing.T, js jetstream.JetStream, up Upstream) (*Store, func() *Grants) {
+	t.Helper()
 	kv, err := js.KeyValue(t.Context(), topology.Members)
 	if err != nil {
 		t.Fatal(err)
@@ -430,4 +436,51 @@ func TestKeysOfAnotherDeployment(t *testing.T) {
 		t.Errorf("a bucket that is nobody's: %v", err)
 	}
 	both("given to another", nil, ErrForeignKeys)
+}
+
+// full makes the bucket of members take no more bytes than it has, and returns
+// what undoes it.
+func full(t *testing.T, js jetstream.JetStream) (mend func()) {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), "KV_"+topology.Members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := func(most int64) {
+		t.Helper()
+		c := stream.CachedInfo().Config
+		c.MaxBytes = most
+		if _, err := js.UpdateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(int64(stream.CachedInfo().State.Bytes))
+	return func() { t.Helper(); limit(-1) }
+}
+
+// A broker without storage refuses every write: that is told, and nothing is
+// tried again as if another had been first.
+func TestBrokerWithoutStorage(t *testing.T) {
+	_, js := natstest.Log(t)
+	s, _ := openOn(t, js, nil)
+	ctx := t.Context()
+	if _, _, err := s.Enrol(ctx, Enrolment{ID: "m-1"}); err != nil {
+		t.Fatal(err)
+	}
+	mend := full(t, js)
+	write := func(id string) error {
+		_, _, err := s.Enrol(ctx, Enrolment{ID: id, RefreshToken: secret.New("r")})
+		return err
+	}
+	for what, err := range map[string]error{
+		"one who is enrolled": write("m-1"), "one who is not": write("m-2"), "whose keys these are": s.Bind(ctx),
+	} {
+		if api, ok := errors.AsType[*jetstream.APIError](err); !ok || api.ErrorCode != 10077 {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	mend()
+	if err := errors.Join(write("m-1"), write("m-2"), s.Bind(ctx)); err != nil {
+		t.Errorf("when there is room: %v", err)
+	}
 }

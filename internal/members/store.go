@@ -92,11 +92,11 @@ func (s *Store) Bind(ctx context.Context) error {
 			return fmt.Errorf("note whose keys these are: %w", err)
 		}
 		_, err = s.kv.Create(ctx, keysKey, body)
-		if _, refused := errors.AsType[*jetstream.APIError](err); !refused && !errors.Is(err, jetstream.ErrKeyExists) {
-			if err != nil {
-				return fmt.Errorf("note whose keys these are: %w", err)
-			}
+		if err == nil {
 			return nil
+		}
+		if !overtaken(err) {
+			return fmt.Errorf("note whose keys these are: %w", err)
 		}
 	}
 	return errors.New("note whose keys these are: another does all the time; try again")
@@ -168,23 +168,34 @@ func (s *Store) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
 // errOvertaken reports that the record has changed since it was read.
 var errOvertaken = errors.New("members: the record has changed")
 
+// overtaken reports whether err means that another wrote first. Any other
+// refusal of the broker, such as that it has no storage left, says nothing of
+// others.
+func overtaken(err error) bool {
+	api, refused := errors.AsType[*jetstream.APIError](err)
+	return refused && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) ||
+		errors.Is(err, jetstream.ErrKeyExists)
+}
+
 // put writes r over the revision it was read at.
 func (s *Store) put(ctx context.Context, r *Record) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", r.Token, err)
 	}
+	var revision uint64
 	if r.revision == 0 {
-		r.revision, err = s.kv.Create(ctx, string(r.Token), body)
+		revision, err = s.kv.Create(ctx, string(r.Token), body)
 	} else {
-		r.revision, err = s.kv.Update(ctx, string(r.Token), body, r.revision)
+		revision, err = s.kv.Update(ctx, string(r.Token), body, r.revision)
 	}
-	if _, refused := errors.AsType[*jetstream.APIError](err); refused || errors.Is(err, jetstream.ErrKeyExists) {
+	if overtaken(err) {
 		return errOvertaken
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", r.Token, err)
 	}
+	r.revision = revision
 	return nil
 }
 
