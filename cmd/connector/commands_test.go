@@ -406,15 +406,50 @@ func TestReadiness(t *testing.T) {
 	if code, body := w.get(address + "/healthz"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("healthz: %d %s", code, body)
 	}
-	if code, body := w.get(address + "/readyz"); code != http.StatusOK || body != "{\"nats\":\"ok\",\"stream\":\"ok\"}\n" {
+	if code, body := w.get(address + "/readyz"); code != http.StatusOK || body != "{\"leases\":\"ok\",\"nats\":\"ok\",\"stream\":\"ok\"}\n" {
 		t.Errorf("readyz: %d %s", code, body)
 	}
 	w.must(w.js.DeleteStream(t.Context(), topology.Events))
-	if code, body := w.get(address + "/readyz"); code != http.StatusServiceUnavailable || body != "{\"nats\":\"ok\",\"stream\":\"not ready\"}\n" {
+	if code, body := w.get(address + "/readyz"); code != http.StatusServiceUnavailable || body != "{\"leases\":\"ok\",\"nats\":\"ok\",\"stream\":\"not ready\"}\n" {
 		t.Errorf("readyz without its stream: %d %s", code, body)
 	}
 	if code, _ := w.get(address + "/healthz"); code != http.StatusOK {
 		t.Errorf("healthz hangs on others: %d", code)
+	}
+}
+
+// Who cannot keep leases polls nobody: that is told once, with the broker's
+// reason, and shows in /readyz until it is over.
+func TestLeasesThatCannotBeKept(t *testing.T) {
+	w := newWorld(t, 0)
+	address, _ := w.serve(nil)
+	bucket, err := w.js.Stream(t.Context(), "KV_"+topology.Leases)
+	w.must(err)
+	limit := func(most int32) {
+		t.Helper()
+		c := bucket.CachedInfo().Config
+		c.MaxMsgSize = most
+		_, err := w.js.UpdateStream(t.Context(), c)
+		w.must(err)
+	}
+	is := func(code int, body string) func() bool {
+		return func() bool {
+			c, b := w.get(address + "/readyz")
+			return c == code && b == body
+		}
+	}
+	limit(1)
+	w.until("not ready", is(http.StatusServiceUnavailable, "{\"leases\":\"not ready\",\"nats\":\"ok\",\"stream\":\"ok\"}\n"))
+	limit(-1)
+	w.until("ready", is(http.StatusOK, "{\"leases\":\"ok\",\"nats\":\"ok\",\"stream\":\"ok\"}\n"))
+	log := w.journal.String()
+	for _, line := range []string{"leases not renewed, trying again", "leases are renewed again"} {
+		if n := strings.Count(log, line); n != 1 {
+			t.Errorf("said %d times, want once, %q:\n%s", n, line, log)
+		}
+	}
+	if !strings.Contains(log, "message size exceeds maximum") || strings.Contains(log, "another process") {
+		t.Errorf("the reason is the broker's, and no other process:\n%s", log)
 	}
 }
 

@@ -248,7 +248,7 @@ func (s service) run(ctx context.Context) error {
 	g.Go(func() error { return audit.NewProjector(recorded, ledger).Run(ctx) })
 	if s.httpListen != "" {
 		h := http.NewServeMux()
-		h.Handle("/", console.Handler(s.checks(), slices.Concat(s.readings(p, leases, decider, w), judgedReadings(view, w.clock.Now), heard.readings())))
+		h.Handle("/", console.Handler(append(s.checks(), console.Check{Name: "leases", Ask: leases.Ready}), slices.Concat(s.readings(p, leases, decider, w), judgedReadings(view, w.clock.Now), heard.readings())))
 		if s.bearers != nil {
 			h.Handle("/v1/", acting.API(*s.bearers, acts, ask.now))
 		}

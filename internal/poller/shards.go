@@ -37,13 +37,15 @@ type Leases struct {
 	aside   bool // another process has this replica's name
 	begun   chan struct{}
 
-	mu     sync.Mutex
-	epochs [shards]uint64 // a new one for each gain, so that what was cached under an older one is discarded
+	mu      sync.Mutex
+	epochs  [shards]uint64 // a new one for each gain, so that what was cached under an older one is discarded
+	kept    time.Time      // when the last round that went well began
+	trouble error          // of the rounds since; nil: none
 }
 
 // NewLeases returns the leases that replica, a name of its own, takes part in.
 func NewLeases(js jetstream.JetStream, kv jetstream.KeyValue, replica string, ttl time.Duration) *Leases {
-	l := &Leases{kv: kv, replica: lease.NewReplica(js, kv, replica, ttl), name: replica, ttl: ttl, gained: func() {}, begun: make(chan struct{})}
+	l := &Leases{kv: kv, replica: lease.NewReplica(js, kv, replica, ttl), name: replica, ttl: ttl, gained: func() {}, begun: make(chan struct{}), kept: time.Now()}
 	for s := range l.leases {
 		l.leases[s] = l.replica.Lease("shard." + strconv.Itoa(s))
 	}
@@ -85,8 +87,9 @@ func (l *Leases) Begun() <-chan struct{} { return l.begun }
 // once.
 func (l *Leases) Run(ctx context.Context) error {
 	for begun := false; ; begun = true {
-		if err := l.round(ctx); err != nil && ctx.Err() == nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Msg("leases not renewed, next try on schedule")
+		started := time.Now()
+		if err := l.round(ctx); ctx.Err() == nil {
+			l.note(ctx, started, err)
 		}
 		if !begun {
 			close(l.begun)
@@ -98,6 +101,35 @@ func (l *Leases) Run(ctx context.Context) error {
 		case <-time.After(l.ttl / 3):
 		}
 	}
+}
+
+// note keeps how a round went, and says once when rounds begin to fail and when
+// that is over.
+func (l *Leases) note(ctx context.Context, started time.Time, err error) {
+	l.mu.Lock()
+	before := l.trouble
+	l.trouble = err
+	if err == nil {
+		l.kept = started
+	}
+	l.mu.Unlock()
+	switch log := zerolog.Ctx(ctx); {
+	case err != nil && before == nil:
+		log.Warn().Err(err).Msg("leases not renewed, trying again")
+	case err == nil && before != nil:
+		log.Info().Msg("leases are renewed again")
+	}
+}
+
+// Ready returns what has kept this replica from its leases for longer than they
+// last, nil if nothing has. One that holds none since others do is ready.
+func (l *Leases) Ready(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.trouble == nil || time.Since(l.kept) < l.ttl {
+		return nil
+	}
+	return l.trouble
 }
 
 // round announces this replica, renews what it holds, and takes or gives back
