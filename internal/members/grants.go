@@ -47,9 +47,10 @@ type Grants struct {
 // holder is one member's access token. Its lock is held while renewing, so that
 // one process redeems a grant once.
 type holder struct {
-	mu     sync.Mutex
-	access secret.Value
-	renew  time.Time // from then on another is fetched
+	mu      sync.Mutex
+	access  secret.Value
+	renew   time.Time // from then on another is fetched
+	unsaved *Record   // with a rotated token that could not be stored; nil: none
 }
 
 const (
@@ -111,7 +112,7 @@ func (t memberTokens) redeem(ctx context.Context) (secret.Value, error) {
 		return secret.Value{}, err
 	}
 	defer release()
-	record, err := t.g.store.Get(ctx, t.m)
+	record, err := t.read(ctx)
 	if err != nil {
 		return secret.Value{}, err
 	}
@@ -137,6 +138,37 @@ func (t memberTokens) redeem(ctx context.Context) (secret.Value, error) {
 		record = again
 	}
 	return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, errOvertaken)
+}
+
+// read returns the member's record. A token that could not be stored when it
+// came is stored first, since b.well may have ended the one that is; whoever
+// wrote meanwhile knows better.
+func (t memberTokens) read(ctx context.Context) (Record, error) {
+	stored, err := t.g.store.Get(ctx, t.m)
+	late := t.h.unsaved
+	if err != nil || late == nil {
+		return stored, err
+	}
+	if late.revision == stored.revision {
+		if err := t.store(ctx, late); err != nil {
+			return Record{}, err
+		}
+	}
+	t.h.unsaved = nil
+	return t.g.store.Get(ctx, t.m)
+}
+
+// store writes a record with what a grant brought. What cannot be stored is kept
+// for the next try, and nothing that came with it may be used.
+func (t memberTokens) store(ctx context.Context, r *Record) error {
+	err := t.g.store.put(ctx, r)
+	if err == nil || errors.Is(err, errOvertaken) {
+		// Overtaken: the member signed in again meanwhile. That grant is kept;
+		// this access token is good all the same.
+		return nil
+	}
+	t.h.unsaved = r
+	return fmt.Errorf("grant of %s: not used, since what came with it is not stored; that is tried again: %w", t.m, err)
 }
 
 func (t memberTokens) ask(ctx context.Context, r Record) (bwell.Grant, error) {
@@ -188,10 +220,7 @@ func (t memberTokens) keep(ctx context.Context, r Record, grant bwell.Grant) (se
 		next.Box = sealed
 	}
 	if next.PersonID != r.PersonID || !grant.Refresh.IsZero() {
-		err := t.g.store.put(ctx, &next)
-		// Overtaken: the member signed in again meanwhile. That grant is kept;
-		// this access token is good all the same.
-		if err != nil && !errors.Is(err, errOvertaken) {
+		if err := t.store(ctx, &next); err != nil {
 			return secret.Value{}, err
 		}
 	}

@@ -484,3 +484,34 @@ func TestBrokerWithoutStorage(t *testing.T) {
 		t.Errorf("when there is room: %v", err)
 	}
 }
+
+// A rotated token that cannot be stored is not used, and neither is what came
+// with it. It is stored as soon as it can be: b.well takes no other any more.
+func TestRotatedTokenThatCannotBeStored(t *testing.T) {
+	up := &fakeBwell{valid: "refresh-0", person: "p"}
+	_, js := natstest.Log(t)
+	s, grants := openOn(t, js, up)
+	ctx := t.Context()
+	r, _, err := s.Enrol(ctx, Enrolment{ID: "m-1", RefreshToken: secret.New("refresh-0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := grants().For(r.Token)
+	mend := full(t, js)
+	for range 3 {
+		access, err := tokens.Access(ctx)
+		if api, ok := errors.AsType[*jetstream.APIError](err); !ok || api.ErrorCode != 10077 || !access.IsZero() {
+			t.Errorf("%v, and access: %t", err, !access.IsZero())
+		}
+	}
+	if up.redeems != 1 {
+		t.Errorf("b.well was asked %d times, want once: what it said is not stored", up.redeems)
+	}
+	mend()
+	if _, err := tokens.Access(ctx); err != nil {
+		t.Errorf("when there is room: %v", err)
+	}
+	if _, err := grants().For(r.Token).Access(ctx); err != nil {
+		t.Errorf("another replica, with what is stored: %v", err)
+	}
+}
