@@ -63,6 +63,10 @@ func TestMembersEnrol(t *testing.T) {
 		},
 		{"all bad", "no\nnope\n", exitFailed, "Enrolled 0, refused 2.", []string{"line 1:", "line 2:", "none of 2 lines"}},
 		{"an id that is too long", `{"id":"` + strings.Repeat("x", 1025) + `"}`, exitFailed, "refused 1", []string{"line 1:"}},
+		{
+			"ids that a terminal obeys", "{\"id\":\"a\\u001b[2J\"}\n{\"id\":\"a\\nb\"}\n{\"id\":\"a\\u202eb\"}\n", exitFailed, "refused 3",
+			[]string{"line 1: enrol: members: the member id must have", "no control characters", "line 2:", "line 3:"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, out, complaints := w.run(tt.lines, w.keyed("members", "enrol")...)
@@ -82,14 +86,21 @@ func TestMembersEnrol(t *testing.T) {
 	if code, out, _ := w.run("{\"id\":\"a\"}\nno", w.keyed("members", "enrol", "--json")...); code != exitPartly || out != "{\"enrolled\":1,\"refused\":1}\n" {
 		t.Errorf("as JSON: code %d: %s", code, out)
 	}
+	old, err := w.js.KeyValue(t.Context(), topology.Members)
+	w.must(err)
+	_, err = old.PutString(t.Context(), string(w.token("e\x1b[2J")), `{"memberId":"e\u001b[2J","incarnation":"i"}`)
+	w.must(err)
 	code, out, _ := w.run("", w.keyed("members", "list")...)
 	for _, id := range []string{"a", "b", "c", "e"} {
 		if !strings.Contains(out, string(w.token(id))+"  "+id+" ") {
 			t.Errorf("%s is not listed", id)
 		}
 	}
-	if code != exitOK || strings.Count(out, "\n") != 5 || strings.Contains(out, " q ") {
-		t.Errorf("code %d, want four members under a heading:\n%s", code, out)
+	if code != exitOK || strings.Count(out, "\n") != 6 || strings.Contains(out, " q ") {
+		t.Errorf("code %d, want five members under a heading:\n%s", code, out)
+	}
+	if strings.Contains(out, "\x1b") || !strings.Contains(out, `  "e\x1b[2J" `) {
+		t.Errorf("an id of an older version moves the cursor: %q", out)
 	}
 	code, _, complaints := w.run("", w.keyed("members", "enrol", "-f", "nowhere")...)
 	if code != exitFailed || !strings.Contains(complaints, "nowhere") {

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -240,7 +242,7 @@ func enrolLines(ctx context.Context, in io.Reader, store *members.Store, complai
 	}
 }
 
-// readEnrolment reads a line. A field of another name is refused: misspelt, it
+// readEnrolment reads a line or a request. A field of another name is refused: misspelt, it
 // would leave the member without credentials.
 func readEnrolment(line []byte) (enrolment, error) {
 	var e enrolment
@@ -319,9 +321,17 @@ func (c membersListCmd) Run(ctx context.Context, std streams) error {
 			}
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", record.Token, record.MemberID, record.EnrolledAt.Format("2006-01-02 15:04:05"))
+		fmt.Fprintf(table, "%s\t%s\t%s\n", record.Token, printable(record.MemberID), record.EnrolledAt.Format("2006-01-02 15:04:05"))
 	}
 	return table.Flush()
+}
+
+// printable is an id as a terminal may have it: older versions enrolled any.
+func printable(id string) string {
+	if strings.ContainsFunc(id, func(r rune) bool { return !strconv.IsGraphic(r) }) {
+		return strconv.QuoteToGraphic(id)
+	}
+	return id
 }
 
 type membersShowCmd struct {

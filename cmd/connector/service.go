@@ -156,14 +156,24 @@ func (e enrolment) enrol(ctx context.Context, store *members.Store) (members.Rec
 	})
 }
 
+// enrolled is the answer to an enrolment.
+type enrolled struct {
+	Member      events.MemberToken `json:"member"`
+	Created     bool               `json:"created"`
+	Credentials bool               `json:"credentials"`
+}
+
 func enrolRequest(ctx context.Context, r micro.Request, store *members.Store) {
-	var e enrolment
-	if err := json.Unmarshal(r.Data(), &e); err != nil || e.ID == "" {
+	e, err := readEnrolment(r.Data())
+	if err != nil {
 		reconnect.Answer(ctx, r, nil, reconnect.BadRequest)
 		return
 	}
 	record, created, err := e.enrol(ctx, store)
-	reconnect.Answer(ctx, r, map[string]any{"member": record.Token, "created": created}, err)
+	if errors.Is(err, members.ErrID) {
+		err = fmt.Errorf("%w: %w", reconnect.BadRequest, err)
+	}
+	reconnect.Answer(ctx, r, enrolled{record.Token, created, record.HasCredentials()}, err)
 }
 
 func pollRequest(ctx context.Context, r micro.Request, ask polls) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,5 +28,37 @@ func TestAnswersOfTheMicroService(t *testing.T) {
 			})
 		}
 		asked.Wait()
+	}
+}
+
+// An enrolment that is misspelt would leave the member without credentials, and
+// nobody would notice: it is refused. What was understood is answered.
+func TestEnrolmentOfTheMicroService(t *testing.T) {
+	w := newWorld(t, 1)
+	w.serve(nil)
+	m := w.sim.Members()[0]
+	for _, tt := range []struct{ name, request, word, answer string }{
+		{"misspelt", `{"id":"x","refresh_token":"s3cret"}`, "bad_request", ""},
+		{"two", `{"id":"x"} {"id":"y"}`, "bad_request", ""},
+		{"no id", `{"idToken":"s3cret"}`, "bad_request", ""},
+		{"an id that is too long", `{"id":"` + strings.Repeat("x", 1025) + `"}`, "bad_request", ""},
+		{"an id that a terminal obeys", `{"id":"x\u001b[2J"}`, "bad_request", ""},
+		{"nothing to ask with", `{"id":"` + m.ID + `"}`, "", `{"member":"` + string(w.token(m.ID)) + `","created":true,"credentials":false}`},
+		{"something to ask with", `{"id":"` + m.ID + `","refreshToken":"` + m.RefreshToken + `"}`, "", `{"member":"` + string(w.token(m.ID)) + `","created":false,"credentials":true}`},
+		{"nothing new", `{"id":"` + m.ID + `"}`, "", `{"member":"` + string(w.token(m.ID)) + `","created":false,"credentials":true}`},
+	} {
+		reply, err := w.nc.Request(servicePrefix+".member.enrol", []byte(tt.request), 10*time.Second)
+		w.must(err)
+		if word := reply.Header.Get(micro.ErrorCodeHeader); word != tt.word || string(reply.Data) != tt.answer {
+			t.Errorf("%s: %q %s, want %q %s", tt.name, word, reply.Data, tt.word, tt.answer)
+		}
+	}
+	for r, err := range w.store.List(t.Context()) {
+		if err != nil || r.MemberID != m.ID {
+			t.Errorf("enrolled: %s, %v", r.Token, err)
+		}
+	}
+	if strings.Contains(w.journal.String(), "s3cret") {
+		t.Errorf("a token is logged:\n%s", w.journal)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -17,6 +19,10 @@ import (
 
 // ErrNotEnrolled reports a member that has no record. Enrol the member first.
 var ErrNotEnrolled = errors.New("members: not enrolled")
+
+// ErrID reports an id that no member can have, and that may be anything: it goes
+// to terminals. Give another.
+var ErrID = fmt.Errorf("members: the member id must have 1 to %d bytes, and no control characters", maxID)
 
 // ErrForeignKeys reports a key file under which nobody here is enrolled. Every
 // token made under it would be a stranger's: stop.
@@ -133,8 +139,8 @@ func (s *Store) check(ctx context.Context) (marked bool, err error) {
 // sign-in of the app: a member who is enrolled keeps the incarnation, and
 // credentials that are given replace those there are.
 func (s *Store) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
-	if e.ID == "" || len(e.ID) > maxID {
-		return Record{}, false, fmt.Errorf("enrol: the member id must have 1 to %d bytes", maxID)
+	if e.ID == "" || len(e.ID) > maxID || strings.ContainsFunc(e.ID, control) {
+		return Record{}, false, fmt.Errorf("enrol: %w", ErrID)
 	}
 	m := s.keys.Tokenizer().Member(e.ID)
 	given := !e.IDToken.IsZero() || !e.RefreshToken.IsZero()
@@ -164,6 +170,9 @@ func (s *Store) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
 	}
 	return Record{}, false, fmt.Errorf("enrol %s: the record changes all the time; try again", m)
 }
+
+// control reports what moves a terminal's cursor, colours or directions.
+func control(r rune) bool { return unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) }
 
 // errOvertaken reports that the record has changed since it was read.
 var errOvertaken = errors.New("members: the record has changed")
