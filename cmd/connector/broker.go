@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,11 +36,11 @@ func (b broker) Validate() error {
 
 // connect returns a connection with JetStream, and the log on it.
 func (b broker) connect(ctx context.Context) (*nats.Conn, jetstream.JetStream, *events.Log, error) {
-	url, options, err := b.options(ctx)
+	addresses, options, err := b.options(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	nc, err := nats.Connect(url, options...)
+	nc, err := nats.Connect(addresses, options...)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("connect to NATS: %w; is a server there? (connector dev runs one)", err)
 	}
@@ -85,14 +86,14 @@ func (b broker) options(ctx context.Context) (string, []nats.Option, error) {
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info().Msg("NATS connection is back") }),
 	}
-	url := b.NATS
+	addresses, from := b.NATS, "--nats"
 	if b.Context != "" {
 		saved, err := readContext(b.Context)
 		if err != nil {
 			return "", nil, err
 		}
 		if saved.URL != "" {
-			url = saved.URL
+			addresses, from = saved.URL, "NATS context "+b.Context
 		}
 		switch {
 		case saved.Creds != "":
@@ -106,7 +107,29 @@ func (b broker) options(ctx context.Context) (string, []nats.Option, error) {
 	if b.Creds != "" {
 		options = append(options, nats.UserCredentials(b.Creds))
 	}
-	return url, options, nil
+	if err := checkAddresses(addresses); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", from, err)
+	}
+	return addresses, options, nil
+}
+
+// checkAddresses refuses what nats.go would, and what is half a password. Its
+// errors never repeat an address: it may hold a password.
+func checkAddresses(text string) error {
+	for i, address := range strings.Split(text, ",") {
+		address = strings.TrimSpace(address)
+		if address == "" {
+			continue
+		}
+		if !strings.Contains(address, "://") {
+			address = "nats://" + address
+		}
+		u, err := url.Parse(address)
+		if err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || !strings.HasPrefix(u.Scheme, "ws") && strings.Trim(u.Path, "/") != "" {
+			return fmt.Errorf("address %d is not of the form nats://host:port; in a user or password, write what is no letter or digit as %%XX", i+1)
+		}
+	}
+	return nil
 }
 
 // natsContext is what a context of the nats CLI holds, as far as we use it.

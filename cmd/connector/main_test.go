@@ -212,6 +212,55 @@ func TestNATSContext(t *testing.T) {
 	}
 }
 
+// contexts is where the nats CLI keeps its contexts, in this test.
+func contexts(t *testing.T) (write func(name, body string)) {
+	t.Helper()
+	home := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", home)
+	dir := filepath.Join(home, "nats", "context")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return func(name, body string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name+".json"), []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// An address may hold a password, and a piece of a wrong one may be a piece of
+// it: no error repeats either, wherever the address came from.
+func TestAddressesAreNotRepeated(t *testing.T) {
+	write := contexts(t)
+	for _, addresses := range []string{
+		"nats://user:s3cret%zz@127.0.0.1:1", "nats://user:s3cret word@127.0.0.1:1", "nats://ok,nats://user:s3cret@127.0.0.1:abc",
+		"nats://user:s3cret/x@127.0.0.1:1", "nats://user:1#s3cret@127.0.0.1:1", "nats://user:1?s3cret@127.0.0.1:1",
+		"nats://user:1/s3cret@127.0.0.1:1", "s3cret%zz@127.0.0.1:1", "nats://user:s3cret@", "nats://user:s3cret,x@127.0.0.1:1",
+	} {
+		says := func(from, want string, args ...string) {
+			t.Helper()
+			code, out, complaints := terminal(t, append([]string{"prompts", "list"}, args...)...)
+			if code != exitFailed || !strings.Contains(complaints, want) || !strings.Contains(complaints, "nats://host:port") || strings.Contains(out+complaints, "s3cret") {
+				t.Errorf("%s, by %s: code %d: %s", addresses, from, code, complaints)
+			}
+		}
+		says("flag", "--nats: address", "--nats", addresses)
+		says("file", "--nats: address", "--config", file(t, "c.json", `{"nats":"`+addresses+`"}`))
+		write("wrong", `{"url":"`+addresses+`"}`)
+		says("context", "NATS context wrong: address", "--context", "wrong")
+		t.Run("environment", func(t *testing.T) {
+			t.Setenv("CONNECTOR_NATS", addresses)
+			says("environment", "--nats: address")
+		})
+	}
+	for _, right := range []string{"", "nats://a", "a:4222, b", "tls://u:p%20w@a:1/,nats://[::1]:2", "wss://a/path", "nats://token@a"} {
+		if err := checkAddresses(right); err != nil {
+			t.Errorf("%q: %v", right, err)
+		}
+	}
+}
+
 func TestLoopback(t *testing.T) {
 	for listen, want := range map[string]bool{
 		"127.0.0.1:80": true, "127.9.9.9:80": true, "localhost:0": true, "[::1]:80": true,
