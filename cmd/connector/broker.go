@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -95,14 +97,14 @@ func (b broker) options(ctx context.Context) (string, []nats.Option, error) {
 		if saved.URL != "" {
 			addresses, from = saved.URL, "NATS context "+b.Context
 		}
-		switch {
-		case saved.Creds != "":
-			options = append(options, nats.UserCredentials(saved.Creds))
-		case saved.Token != "":
-			options = append(options, nats.Token(saved.Token))
-		case saved.User != "":
-			options = append(options, nats.UserInfo(saved.User, saved.Password))
+		if b.Creds != "" {
+			saved = saved.anonymous()
 		}
+		more, err := saved.options()
+		if err != nil {
+			return "", nil, fmt.Errorf("NATS context %s: %w", b.Context, err)
+		}
+		options = append(options, more...)
 	}
 	if b.Creds != "" {
 		options = append(options, nats.UserCredentials(b.Creds))
@@ -132,13 +134,84 @@ func checkAddresses(text string) error {
 	return nil
 }
 
-// natsContext is what a context of the nats CLI holds, as far as we use it.
+// natsContext is what a context of the nats CLI holds, as far as we use it. The
+// JetStream keys are not among it: the connector's subjects and permissions are
+// those of one account and its own API.
 type natsContext struct {
-	URL      string `json:"url"`
-	Creds    string `json:"creds"`
-	User     string `json:"user"`
-	Password string `json:"password"`
-	Token    string `json:"token"`
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	ColorScheme string `json:"color_scheme"`
+
+	URL         string `json:"url"`
+	User        string `json:"user"`
+	Password    string `json:"password"`
+	Creds       string `json:"creds"` // file
+	NKey        string `json:"nkey"`  // file of a seed
+	UserJWT     string `json:"user_jwt"`
+	UserSeed    string `json:"user_seed"`
+	Token       string `json:"token"`
+	Cert        string `json:"cert"` // file, as the next two
+	Key         string `json:"key"`
+	CA          string `json:"ca"`
+	TLSFirst    bool   `json:"tls_first"`
+	InboxPrefix string `json:"inbox_prefix"`
+}
+
+// anonymous returns c without who it is.
+func (c natsContext) anonymous() natsContext {
+	c.User, c.Password, c.Creds, c.NKey, c.UserJWT, c.UserSeed, c.Token = "", "", "", "", "", "", ""
+	return c
+}
+
+// options returns what c says of a connection, beyond its addresses. Of several
+// users the first counts that counts for the nats CLI.
+func (c natsContext) options() ([]nats.Option, error) {
+	var options []nats.Option
+	switch {
+	case c.User != "":
+		options = append(options, nats.UserInfo(c.User, c.Password))
+	case c.Creds != "":
+		options = append(options, nats.UserCredentials(homed(c.Creds)))
+	case c.NKey != "":
+		option, err := nats.NkeyOptionFromSeed(homed(c.NKey))
+		if err != nil {
+			return nil, errors.New("its nkey is no file of a user's seed") // the cause may quote the file
+		}
+		options = append(options, option)
+	case c.UserJWT != "" && c.UserSeed != "":
+		options = append(options, nats.UserJWTAndSeed(c.UserJWT, c.UserSeed))
+	case c.UserJWT != "": // whoever bears it may connect
+		options = append(options, nats.UserJWT(func() (string, error) { return c.UserJWT, nil }, func([]byte) ([]byte, error) { return nil, nil }))
+	}
+	if c.Token != "" {
+		options = append(options, nats.Token(c.Token))
+	}
+	if (c.Cert == "") != (c.Key == "") {
+		return nil, errors.New("it has only one of cert and key")
+	}
+	if c.Cert != "" {
+		options = append(options, nats.ClientCert(homed(c.Cert), homed(c.Key)))
+	}
+	if c.CA != "" {
+		options = append(options, nats.RootCAs(homed(c.CA)))
+	}
+	if c.TLSFirst {
+		options = append(options, nats.TLSHandshakeFirst())
+	}
+	if c.InboxPrefix != "" {
+		options = append(options, nats.CustomInboxPrefix(c.InboxPrefix))
+	}
+	return options, nil
+}
+
+// homed is a path of a context as the nats CLI reads it.
+func homed(path string) string {
+	path = os.ExpandEnv(path)
+	home, err := os.UserHomeDir()
+	if rest, ok := strings.CutPrefix(path, "~"); ok && err == nil {
+		return home + rest
+	}
+	return path
 }
 
 func readContext(name string) (natsContext, error) {
@@ -153,9 +226,26 @@ func readContext(name string) (natsContext, error) {
 	if err != nil {
 		return natsContext{}, fmt.Errorf("read NATS context %s: none of that name; see: nats context ls", name)
 	}
-	var c natsContext
-	if err := json.Unmarshal(body, &c); err != nil {
-		return natsContext{}, fmt.Errorf("read NATS context %s: it is no JSON", name)
+	var all map[string]any
+	if json.Unmarshal(body, &all) != nil {
+		return natsContext{}, fmt.Errorf("read NATS context %s: it is no JSON object", name)
 	}
-	return c, nil
+	// What is set and not honoured may be what keeps others out. What is empty is
+	// what the nats CLI writes of all it knows.
+	maps.DeleteFunc(all, func(_ string, v any) bool { return v == nil || v == "" || v == false || fmt.Sprint(v) == "[]" })
+	body, err = json.Marshal(all)
+	if err != nil {
+		return natsContext{}, fmt.Errorf("read NATS context %s: %w", name, err)
+	}
+	var c natsContext
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	switch err := d.Decode(&c); {
+	case err == nil:
+		return c, nil
+	case unknownField.MatchString(err.Error()):
+		return natsContext{}, fmt.Errorf("read NATS context %s: the connector does not support its %s", name, unknownField.FindStringSubmatch(err.Error())[1])
+	default:
+		return natsContext{}, fmt.Errorf("read NATS context %s: it is no context of the nats CLI", name) // the cause may quote a password
+	}
 }

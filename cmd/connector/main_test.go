@@ -1,11 +1,20 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 // terminal runs a command that needs no world.
@@ -180,35 +189,125 @@ func TestBadConfigFile(t *testing.T) {
 }
 
 func TestNATSContext(t *testing.T) {
-	home := t.TempDir()
-	t.Setenv("XDG_CONFIG_HOME", home)
-	dir := filepath.Join(home, "nats", "context")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, body := range map[string]string{
-		"good":   `{"description":"d","url":"nats://there:4222","user":"u","password":"s3cret","colour_scheme":"x"}`,
-		"broken": `{"password":"s3cret"`,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name+".json"), []byte(body), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := contexts(t)
+	write("good", `{"description":"d","url":"nats://there:4222","user":"u","password":"s3cret","color_scheme":"x","nsc":"","windows_ca_certs_match":[],"a_new_flag":false}`)
+	write("broken", `{"password":"s3cret"`)
+	write("odd", `{"password":["s3cret"]}`)
+	write("proxied", `{"socks_proxy":"socks5://u:s3cret@there"}`)
+	write("domain", `{"jetstream_domain":"s3cret"}`)
+	write("half", `{"cert":"s3cret.pem"}`)
+	write("seedless", `{"nkey":"s3cret.nk"}`)
 	got, err := readContext("good")
 	if err != nil || got.URL != "nats://there:4222" || got.User != "u" || got.Password != "s3cret" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for name, want := range map[string]string{
-		"broken": "no JSON", "absent": "nats context ls", "../context/good": "no file name", ".good": "no file name", "/etc/passwd": "no file name",
+		"broken": "no JSON", "odd": "no context of the nats CLI", "proxied": "does not support its socks_proxy", "domain": "does not support its jetstream_domain",
+		"absent": "nats context ls", "../context/good": "no file name", ".good": "no file name", "/etc/passwd": "no file name",
 	} {
 		_, err := readContext(name)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	code, _, complaints := terminal(t, "prompts", "list", "--context", "absent")
-	if code != exitFailed || !strings.Contains(complaints, "nats context ls") {
-		t.Errorf("code %d: %s", code, complaints)
+	for name, want := range map[string]string{"absent": "nats context ls", "half": "only one of cert and key", "seedless": "no file of a user's seed"} {
+		code, _, complaints := terminal(t, "prompts", "list", "--context", name)
+		if code != exitFailed || !strings.Contains(complaints, want) || strings.Contains(complaints, "s3cret") {
+			t.Errorf("%s: code %d: %s", name, code, complaints)
+		}
+	}
+}
+
+// What a context says of users reaches nats.go, and --creds outdoes it.
+func TestUsersOfNATSContexts(t *testing.T) {
+	write := contexts(t)
+	creds := file(t, "a.creds", "")
+	t.Setenv("HOME", filepath.Dir(creds))
+	for name, tt := range map[string]struct {
+		body string
+		is   func(nats.Options) bool
+	}{
+		"user":        {`{"user":"u","password":"p","creds":"c"}`, func(o nats.Options) bool { return o.User == "u" && o.Password == "p" && o.UserJWT == nil }},
+		"creds":       {`{"creds":"~/a.creds"}`, func(o nats.Options) bool { return o.UserJWT != nil && o.SignatureCB != nil && o.User == "" }},
+		"token":       {`{"token":"t"}`, func(o nats.Options) bool { return o.Token == "t" }},
+		"JWT":         {`{"user_jwt":"j","user_seed":"s"}`, func(o nats.Options) bool { jwt, err := o.UserJWT(); return jwt == "j" && err == nil }},
+		"bearer":      {`{"user_jwt":"j"}`, func(o nats.Options) bool { jwt, err := o.UserJWT(); return jwt == "j" && err == nil }},
+		"other inbox": {`{"inbox_prefix":"_OURS"}`, func(o nats.Options) bool { return o.InboxPrefix == "_OURS" }},
+	} {
+		write("c", tt.body)
+		for with, b := range map[string]broker{"alone": {Context: "c"}, "with --creds": {Context: "c", Creds: creds}} {
+			_, options, err := b.options(t.Context())
+			if err != nil {
+				t.Fatalf("%s, %s: %v", name, with, err)
+			}
+			o := nats.GetDefaultOptions()
+			for _, option := range options {
+				if err := option(&o); err != nil {
+					t.Fatalf("%s, %s: %v", name, with, err)
+				}
+			}
+			if with == "alone" && !tt.is(o) || with != "alone" && (o.User != "" || o.Token != "" || o.SignatureCB == nil) {
+				t.Errorf("%s, %s: %+v", name, with, o)
+			}
+		}
+	}
+}
+
+// A server that takes who has a key and a certificate, and speaks TLS first, is
+// reached by a context that says so.
+func TestNATSContextWithKeys(t *testing.T) {
+	write := contexts(t)
+	tlsServer := httptest.NewTLSServer(http.NotFoundHandler())
+	defer tlsServer.Close()
+	pair := tlsServer.TLS.Certificates[0]
+	private, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := file(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})))
+	key := file(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert}, TLSHandshakeFirst: true, TLSTimeout: 5,
+		Nkeys: []*server.NkeyUser{{Nkey: "UD6RSU2QC4TOG7ZYEDVOQJX6EOFNBSG5LVIUIMY2D2SGXKTMHKTXXQTN"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer s.WaitForShutdown()
+	defer s.Shutdown()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	body, err := json.Marshal(map[string]any{
+		"url": s.ClientURL(), "nkey": file(t, "user.nk", "SUAOPEHXFHVNLEICNQBXPND4HDQAQ7CCZR6OXIKBEEI7Q2QRQA7AIL2EWI"),
+		"ca": cert, "cert": cert, "key": key, "tls_first": true, "inbox_prefix": "_OURS",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("keys", string(body))
+	if code, out, complaints := terminal(t, "topology", "apply", "--context", "keys"); code != exitOK {
+		t.Errorf("code %d: %s%s", code, out, complaints)
+	}
+	for _, without := range []string{"nkey", "ca", "cert", "tls_first"} {
+		fields := map[string]any{}
+		if err := json.Unmarshal(body, &fields); err != nil {
+			t.Fatal(err)
+		}
+		delete(fields, without)
+		if without == "cert" {
+			delete(fields, "key")
+		}
+		less, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("less", string(less))
+		if code, _, complaints := terminal(t, "topology", "plan", "--context", "less"); code != exitFailed || !strings.Contains(complaints, "connect to NATS") {
+			t.Errorf("without %s: code %d: %s", without, code, complaints)
+		}
 	}
 }
 
