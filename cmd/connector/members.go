@@ -228,7 +228,7 @@ func enrolLines(ctx context.Context, in io.Reader, store *members.Store, complai
 		e, err := readEnrolment(line)
 		var record members.Record
 		if err == nil {
-			record, _, err = e.enrol(ctx, store)
+			record, _, err = store.Enrol(ctx, e.given())
 		}
 		if err != nil {
 			fmt.Fprintf(complain, "line %d: %s\n", n, err)

@@ -216,7 +216,7 @@ func (s service) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stopMicro, err := serveMicro(ctx, s.nc, acts, links, store, ask)
+	stopMicro, err := serveMicro(ctx, s.nc, acts, links, grants, ask)
 	if err != nil {
 		return err
 	}

@@ -444,7 +444,7 @@ func TestServiceHasSchemas(t *testing.T) {
 	w.must(err)
 	for _, word := range []reconnect.Refusal{
 		reconnect.BadRequest, reconnect.NotFound, reconnect.StalePrompt, reconnect.ConsentEnded, reconnect.NotSupported,
-		reconnect.ReconnectInApp, reconnect.IdentityRequired, reconnect.TooMany, reconnect.Upstream,
+		reconnect.ReconnectInApp, reconnect.IdentityRequired, reconnect.IdentityMismatch, reconnect.TooMany, reconnect.Upstream,
 	} {
 		if !strings.Contains(string(raw), `"`+string(word)+`"`) {
 			t.Errorf("the schema of refusals does not know %s", word)

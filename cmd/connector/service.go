@@ -24,7 +24,7 @@ const servicePrefix = "sc.svc.v1"
 
 // serveMicro answers the micro service's requests until stop is called, which
 // returns when those in hand are answered.
-func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, links *acting.Links, store *members.Store, ask polls) (stop func(), err error) {
+func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, links *acting.Links, grants *members.Grants, ask polls) (stop func(), err error) {
 	s, err := micro.AddService(nc, micro.Config{
 		Name: "smartconnect-connector", Version: "1.0.0",
 		Description: "start prompts, make links to them, enrol members, poll a member now",
@@ -45,7 +45,7 @@ func serveMicro(ctx context.Context, nc *nats.Conn, acts *reconnect.Actions, lin
 			}
 			links.Handle(ctx, r)
 		},
-		"member.enrol": func(ctx context.Context, r micro.Request) { enrolRequest(ctx, r, store) },
+		"member.enrol": func(ctx context.Context, r micro.Request) { enrolRequest(ctx, r, grants) },
 		"member.poll":  func(ctx context.Context, r micro.Request) { pollRequest(ctx, r, ask) },
 	} {
 		// Handlers of a subscription run one after the other; a slow b.well must
@@ -150,10 +150,8 @@ type enrolment struct {
 	RefreshToken string `json:"refreshToken,omitempty"`
 }
 
-func (e enrolment) enrol(ctx context.Context, store *members.Store) (members.Record, bool, error) {
-	return store.Enrol(ctx, members.Enrolment{
-		ID: e.ID, IDToken: secret.New(e.IDToken), RefreshToken: secret.New(e.RefreshToken),
-	})
+func (e enrolment) given() members.Enrolment {
+	return members.Enrolment{ID: e.ID, IDToken: secret.New(e.IDToken), RefreshToken: secret.New(e.RefreshToken)}
 }
 
 // enrolled is the answer to an enrolment.
@@ -163,14 +161,17 @@ type enrolled struct {
 	Credentials bool               `json:"credentials"`
 }
 
-func enrolRequest(ctx context.Context, r micro.Request, store *members.Store) {
+func enrolRequest(ctx context.Context, r micro.Request, grants *members.Grants) {
 	e, err := readEnrolment(r.Data())
 	if err != nil {
 		reconnect.Answer(ctx, r, nil, reconnect.BadRequest)
 		return
 	}
-	record, created, err := e.enrol(ctx, store)
-	if errors.Is(err, members.ErrID) {
+	record, created, err := grants.Enrol(ctx, e.given())
+	switch {
+	case errors.Is(err, members.ErrIdentityMismatch):
+		err = fmt.Errorf("%w: %w", reconnect.IdentityMismatch, err)
+	case errors.Is(err, members.ErrID), errors.Is(err, members.ErrReauthenticate):
 		err = fmt.Errorf("%w: %w", reconnect.BadRequest, err)
 	}
 	reconnect.Answer(ctx, r, enrolled{record.Token, created, record.HasCredentials()}, err)

@@ -34,7 +34,7 @@ func TestAnswersOfTheMicroService(t *testing.T) {
 // An enrolment that is misspelt would leave the member without credentials, and
 // nobody would notice: it is refused. What was understood is answered.
 func TestEnrolmentOfTheMicroService(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newWorld(t, 2)
 	w.serve(nil)
 	m := w.sim.Members()[0]
 	for _, tt := range []struct{ name, request, word, answer string }{
@@ -45,6 +45,9 @@ func TestEnrolmentOfTheMicroService(t *testing.T) {
 		{"an id that a terminal obeys", `{"id":"x\u001b[2J"}`, "bad_request", ""},
 		{"nothing to ask with", `{"id":"` + m.ID + `"}`, "", `{"member":"` + string(w.token(m.ID)) + `","created":true,"credentials":false}`},
 		{"something to ask with", `{"id":"` + m.ID + `","refreshToken":"` + m.RefreshToken + `"}`, "", `{"member":"` + string(w.token(m.ID)) + `","created":false,"credentials":true}`},
+		{"garbage", `{"id":"` + m.ID + `","idToken":"s3cret"}`, "bad_request", ""},
+		{"another person's", `{"id":"` + m.ID + `","idToken":"` + w.sim.Members()[1].IDToken + `"}`, "identity_mismatch", ""},
+		{"the same once more", `{"id":"` + m.ID + `","refreshToken":"` + m.RefreshToken + `"}`, "", `{"member":"` + string(w.token(m.ID)) + `","created":false,"credentials":true}`},
 		{"nothing new", `{"id":"` + m.ID + `"}`, "", `{"member":"` + string(w.token(m.ID)) + `","created":false,"credentials":true}`},
 	} {
 		reply, err := w.nc.Request(servicePrefix+".member.enrol", []byte(tt.request), 10*time.Second)

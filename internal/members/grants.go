@@ -117,14 +117,19 @@ func (t memberTokens) redeem(ctx context.Context) (secret.Value, error) {
 		return secret.Value{}, err
 	}
 	for range attempts {
+		next := record
 		grant, err := t.ask(ctx, record)
 		if err == nil {
-			return t.keep(ctx, record, grant)
+			err = next.pin(grant)
+		}
+		if err == nil {
+			return t.keep(ctx, record, next, grant)
 		}
 		if errors.Is(err, ErrSealed) {
 			t.g.missing(ctx, record.Box.KeyID)
 		}
-		if bwell.ClassOf(err) != bwell.Auth && !errors.Is(err, ErrReauthenticate) {
+		refusal := refused(err)
+		if refusal == nil {
 			return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, err)
 		}
 		// Another may have rotated it since: its record is newer then.
@@ -133,11 +138,75 @@ func (t memberTokens) redeem(ctx context.Context) (secret.Value, error) {
 			return secret.Value{}, readErr
 		}
 		if again.revision == record.revision {
-			return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, ErrReauthenticate)
+			if record.Before.empty() {
+				return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, refusal)
+			}
+			if again, err = t.fallBack(ctx, record, refusal); err != nil {
+				return secret.Value{}, err
+			}
 		}
 		record = again
 	}
 	return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, errOvertaken)
+}
+
+// refused returns what err says of credentials, nil if they may be good.
+func refused(err error) error {
+	switch {
+	case errors.Is(err, ErrIdentityMismatch):
+		return ErrIdentityMismatch
+	case bwell.ClassOf(err) == bwell.Auth, errors.Is(err, ErrReauthenticate):
+		return ErrReauthenticate
+	default:
+		return nil
+	}
+}
+
+// fallBack gives up what the last enrolment brought for the grant there was
+// before, and returns the record as it is then.
+func (t memberTokens) fallBack(ctx context.Context, r Record, refusal error) (Record, error) {
+	r.Box, r.Before = r.Before, box{}
+	switch err := t.g.store.put(ctx, &r); {
+	case err == nil:
+		zerolog.Ctx(ctx).Warn().Err(refusal).Str("member", string(t.m)).Msg("what the last enrolment brought is refused, the grant from before it is used")
+	case !errors.Is(err, errOvertaken): // or another was first, with more to say
+		return Record{}, fmt.Errorf("grant of %s: %w", t.m, err)
+	}
+	return t.g.store.Get(ctx, t.m)
+}
+
+// proveWithin is how long b.well may take to say whether it takes what an
+// enrolment brings.
+const proveWithin = 20 * time.Second
+
+// Enrol is [Store.Enrol], and has b.well say at once whether it takes what is
+// given. It returns ErrReauthenticate if not, and ErrIdentityMismatch if that is
+// another person's; then nothing is changed. If b.well cannot be asked, it is
+// asked at the next poll.
+func (g *Grants) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
+	c := credentials{refresh: e.RefreshToken, id: e.IDToken}
+	if !possible(e.ID) || c == (credentials{}) {
+		return g.store.Enrol(ctx, e)
+	}
+	m := g.store.keys.Tokenizer().Member(e.ID)
+	r, err := g.store.Get(ctx, m)
+	if err != nil && !errors.Is(err, ErrNotEnrolled) {
+		return Record{}, false, err
+	}
+	if g.store.has(r, e) {
+		return g.store.Enrol(ctx, e)
+	}
+	asking, cancel := context.WithTimeout(ctx, proveWithin)
+	defer cancel()
+	grant, err := g.redeem(asking, c)
+	switch refusal := refused(err); {
+	case refusal != nil:
+		return Record{}, false, fmt.Errorf("enrol %s: %w", m, refusal)
+	case err != nil:
+		return g.store.Enrol(ctx, e)
+	default:
+		return g.store.enrol(ctx, e, &grant)
+	}
 }
 
 // read returns the member's record. A token that could not be stored when it
@@ -179,11 +248,15 @@ func (t memberTokens) ask(ctx context.Context, r Record) (bwell.Grant, error) {
 	if err != nil {
 		return bwell.Grant{}, err
 	}
+	return t.g.redeem(ctx, c)
+}
+
+func (g *Grants) redeem(ctx context.Context, c credentials) (bwell.Grant, error) {
 	switch {
 	case !c.refresh.IsZero():
-		return t.g.upstream.Refresh(ctx, c.refresh)
+		return g.upstream.Refresh(ctx, c.refresh)
 	case !c.id.IsZero():
-		return t.g.upstream.Exchange(ctx, c.id)
+		return g.upstream.Exchange(ctx, c.id)
 	default:
 		return bwell.Grant{}, ErrReauthenticate
 	}
@@ -202,24 +275,20 @@ func (g *Grants) missing(ctx context.Context, keyID string) {
 	}
 }
 
-// keep pins the person, stores a rotated token, and only then hands out the
-// access token.
-func (t memberTokens) keep(ctx context.Context, r Record, grant bwell.Grant) (secret.Value, error) {
-	if grant.PersonID != "" && r.PersonID != "" && grant.PersonID != r.PersonID {
-		return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, ErrIdentityMismatch)
-	}
-	next := r
-	if next.PersonID == "" {
-		next.PersonID = grant.PersonID
-	}
+// keep stores the person and a rotated token, and only then hands out the access
+// token. b.well has taken the credentials of r, so those before are over.
+func (t memberTokens) keep(ctx context.Context, r, next Record, grant bwell.Grant) (secret.Value, error) {
+	next.Before = box{}
 	if !grant.Refresh.IsZero() {
-		sealed, err := t.g.store.keys.seal(t.m, credentials{refresh: grant.Refresh})
+		was, err := t.g.store.keys.open(t.m, r.Box)
+		if err == nil {
+			next.Box, err = t.g.store.keys.seal(t.m, credentials{refresh: grant.Refresh, given: was.given})
+		}
 		if err != nil {
 			return secret.Value{}, fmt.Errorf("grant of %s: %w", t.m, err)
 		}
-		next.Box = sealed
 	}
-	if next.PersonID != r.PersonID || !grant.Refresh.IsZero() {
+	if next.PersonID != r.PersonID || !r.Before.empty() || !grant.Refresh.IsZero() {
 		if err := t.store(ctx, &next); err != nil {
 			return secret.Value{}, err
 		}

@@ -9,6 +9,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -172,19 +173,32 @@ type box struct {
 	Sealed []byte `json:"sealed"`
 }
 
+func (b box) empty() bool { return len(b.Sealed) == 0 }
+
 // credentials are what a member's record holds sealed: a refresh token, or an
-// id token that waits to be exchanged.
+// id token that waits to be exchanged. given is the digest of the refresh token
+// that an enrolment brought and this one came of.
 type credentials struct {
 	refresh, id secret.Value
+	given       string
 }
 
 type plainCredentials struct {
 	Refresh string `json:"refresh,omitempty"`
 	ID      string `json:"id,omitempty"`
+	Given   string `json:"given,omitempty"`
+}
+
+func digest(v secret.Value) string {
+	if v.IsZero() {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(v.Reveal()))
+	return hex.EncodeToString(sum[:])
 }
 
 func (k Keys) seal(m events.MemberToken, c credentials) (box, error) {
-	body, err := json.Marshal(plainCredentials{c.refresh.Reveal(), c.id.Reveal()})
+	body, err := json.Marshal(plainCredentials{c.refresh.Reveal(), c.id.Reveal(), c.given})
 	if err != nil {
 		return box{}, errors.New("seal credentials")
 	}
@@ -202,7 +216,7 @@ func (k Keys) open(m events.MemberToken, b box) (credentials, error) {
 		if err != nil || json.Unmarshal(body, &p) != nil {
 			return credentials{}, ErrSealed
 		}
-		return credentials{secret.New(p.Refresh), secret.New(p.ID)}, nil
+		return credentials{secret.New(p.Refresh), secret.New(p.ID), p.Given}, nil
 	}
 	return credentials{}, ErrSealed
 }

@@ -50,6 +50,9 @@ func (f *fakeBwell) Refresh(_ context.Context, refresh secret.Value) (bwell.Gran
 }
 
 func (f *fakeBwell) Exchange(ctx context.Context, id secret.Value) (bwell.Grant, error) {
+	if id.Reveal() == "anothers" {
+		return bwell.Grant{Access: secret.New("a"), Refresh: secret.New("anothers"), Expires: time.Now().Add(time.Hour), PersonID: "q"}, nil
+	}
 	if id.Reveal() != "id-token" {
 		return bwell.Grant{}, &bwell.Error{Class: bwell.Auth}
 	}
@@ -513,5 +516,99 @@ func TestRotatedTokenThatCannotBeStored(t *testing.T) {
 	}
 	if _, err := grants().For(r.Token).Access(ctx); err != nil {
 		t.Errorf("another replica, with what is stored: %v", err)
+	}
+}
+
+// What an enrolment brings may be garbage, spent, or another person's. The grant
+// there was is kept until b.well has taken the new one; who asks b.well at once
+// says so.
+func TestGrantIsGivenUpForNoWorseOne(t *testing.T) {
+	type by struct {
+		name  string
+		enrol func(context.Context, *Store, *Grants, Enrolment) error
+	}
+	sealed := by{"sealed until the first poll", func(ctx context.Context, s *Store, _ *Grants, e Enrolment) error {
+		_, _, err := s.Enrol(ctx, e)
+		return err
+	}}
+	asked := by{"asked at once", func(ctx context.Context, _ *Store, g *Grants, e Enrolment) error {
+		_, _, err := g.Enrol(ctx, e)
+		return err
+	}}
+	for _, tt := range []struct {
+		name  string
+		by    by
+		given Enrolment
+		want  error
+		said  int
+	}{
+		{"garbage", sealed, Enrolment{IDToken: secret.New("garbage")}, nil, 1},
+		{"garbage", asked, Enrolment{IDToken: secret.New("garbage")}, ErrReauthenticate, 0},
+		{"another's", sealed, Enrolment{IDToken: secret.New("anothers")}, nil, 1},
+		{"another's", asked, Enrolment{IDToken: secret.New("anothers")}, ErrIdentityMismatch, 0},
+		{"a spent one", sealed, Enrolment{RefreshToken: secret.New("spent")}, nil, 1},
+		{"a spent one", asked, Enrolment{RefreshToken: secret.New("spent")}, ErrReauthenticate, 0},
+		{"the first once more", sealed, Enrolment{RefreshToken: secret.New("refresh-0")}, nil, 0},
+		{"the first once more", asked, Enrolment{RefreshToken: secret.New("refresh-0")}, nil, 0},
+		{"a good one", sealed, Enrolment{IDToken: secret.New("id-token")}, nil, 0},
+		{"a good one", asked, Enrolment{IDToken: secret.New("id-token")}, nil, 0},
+	} {
+		t.Run(tt.name+", "+tt.by.name, func(t *testing.T) {
+			up := &fakeBwell{valid: "refresh-0", person: "p"}
+			s, grants := open(t, up)
+			var log bytes.Buffer
+			ctx := zerolog.New(&log).WithContext(t.Context())
+			r, _, err := s.Enrol(ctx, Enrolment{ID: "m-1", RefreshToken: secret.New("refresh-0")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := grants().For(r.Token).Access(ctx); err != nil {
+				t.Fatal(err)
+			}
+			tt.given.ID = "m-1"
+			if err := tt.by.enrol(ctx, s, grants(), tt.given); !errors.Is(err, tt.want) {
+				t.Errorf("enrolled: %v, want %v", err, tt.want)
+			}
+			for range 2 {
+				if _, err := grants().For(r.Token).Access(ctx); err != nil {
+					t.Errorf("the grant there was: %v", err)
+				}
+			}
+			if n := strings.Count(log.String(), "what the last enrolment brought is refused"); n != tt.said {
+				t.Errorf("said %d times, want %d: %s", n, tt.said, &log)
+			}
+			if got, err := s.Get(ctx, r.Token); err != nil || got.PersonID != "p" || !got.Before.empty() {
+				t.Errorf("in the end: person %q, %v, another grant is kept: %t", got.PersonID, err, !got.Before.empty())
+			}
+		})
+	}
+}
+
+// Nobody is enrolled with what b.well refuses; if it cannot be asked, what was
+// given waits.
+func TestEnrolledAtOnce(t *testing.T) {
+	up := &fakeBwell{valid: "refresh-0", person: "p"}
+	s, grants := open(t, up)
+	ctx := t.Context()
+	if _, _, err := grants().Enrol(ctx, Enrolment{ID: "m-1", IDToken: secret.New("garbage")}); !errors.Is(err, ErrReauthenticate) {
+		t.Errorf("garbage: %v", err)
+	}
+	if _, err := s.Get(ctx, s.keys.Tokenizer().Member("m-1")); !errors.Is(err, ErrNotEnrolled) {
+		t.Errorf("enrolled with garbage: %v", err)
+	}
+	up.fail = &bwell.Error{Class: bwell.Transient}
+	waits, created, err := grants().Enrol(ctx, Enrolment{ID: "m-1", IDToken: secret.New("id-token")})
+	if err != nil || !created || !waits.HasCredentials() || waits.PersonID != "" {
+		t.Errorf("while b.well is away: %t, %v", created, err)
+	}
+	up.fail = nil
+	if _, err := grants().For(waits.Token).Access(ctx); err != nil {
+		t.Errorf("when it is back: %v", err)
+	}
+	if r, created, err := grants().Enrol(ctx, Enrolment{ID: "m-2", IDToken: secret.New("id-token")}); err != nil || !created || r.PersonID != "p" {
+		t.Errorf("at once: %t, %v", created, err)
+	}
+	if _, _, err := grants().Enrol(ctx, Enrolment{ID: "m\n"}); !errors.Is(err, ErrID) {
+		t.Errorf("an id of no member: %v", err)
 	}
 }

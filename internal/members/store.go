@@ -1,6 +1,7 @@
 package members
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/smartconnect/connector/internal/bwell"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/secret"
 )
@@ -37,19 +39,20 @@ type Record struct {
 	SignedInAt  time.Time          `json:"signedInAt"`         // when credentials were last given, not when they were rotated
 	PersonID    string             `json:"personId,omitempty"` // pinned at the first grant
 	Box         box                `json:"box,omitzero"`
+	Before      box                `json:"before,omitzero"` // the grant there was, until b.well has taken what the last enrolment brought
 
 	revision uint64
 }
 
 // HasCredentials reports whether b.well can be asked about the member. They may
 // have been refused since.
-func (r Record) HasCredentials() bool { return len(r.Box.Sealed) > 0 }
+func (r Record) HasCredentials() bool { return !r.Box.empty() }
 
 // Format implements fmt.Formatter: a record holds identity, its token does not.
 func (r Record) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "member %s", string(r.Token)) }
 
 // An Enrolment is a member to be watched, with a grant of our own: an id token
-// that is exchanged at the first poll, or a refresh token meant for us.
+// to be exchanged, or a refresh token meant for us.
 type Enrolment struct {
 	ID           string
 	IDToken      secret.Value
@@ -137,9 +140,16 @@ func (s *Store) check(ctx context.Context) (marked bool, err error) {
 
 // Enrol makes or renews a member's record. It is meant to be called at each
 // sign-in of the app: a member who is enrolled keeps the incarnation, and
-// credentials that are given replace those there are.
+// credentials that are given replace those there are as soon as b.well has taken
+// them, at the next poll. [Grants.Enrol] asks b.well at once.
 func (s *Store) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
-	if e.ID == "" || len(e.ID) > maxID || strings.ContainsFunc(e.ID, control) {
+	return s.enrol(ctx, e, nil)
+}
+
+// enrol is Enrol. proof is the grant that b.well gave for the credentials; nil
+// if it was not asked.
+func (s *Store) enrol(ctx context.Context, e Enrolment, proof *bwell.Grant) (Record, bool, error) {
+	if !possible(e.ID) {
 		return Record{}, false, fmt.Errorf("enrol: %w", ErrID)
 	}
 	m := s.keys.Tokenizer().Member(e.ID)
@@ -154,7 +164,7 @@ func (s *Store) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
 			r = Record{Token: m, MemberID: e.ID, Incarnation: rand.Text(), EnrolledAt: time.Now().UTC()}
 		}
 		if given {
-			if r.Box, err = s.keys.seal(m, credentials{e.RefreshToken, e.IDToken}); err != nil {
+			if err := s.take(&r, e, proof); err != nil {
 				return Record{}, false, fmt.Errorf("enrol %s: %w", m, err)
 			}
 			r.SignedInAt = time.Now().UTC()
@@ -169,6 +179,58 @@ func (s *Store) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
 		return r, created, err
 	}
 	return Record{}, false, fmt.Errorf("enrol %s: the record changes all the time; try again", m)
+}
+
+// take seals what an enrolment brings. A grant that works is given up only for
+// one that b.well has taken.
+func (s *Store) take(r *Record, e Enrolment, proof *bwell.Grant) error {
+	if s.has(*r, e) {
+		return nil
+	}
+	c := credentials{e.RefreshToken, e.IDToken, digest(e.RefreshToken)}
+	if proof != nil {
+		if err := r.pin(*proof); err != nil {
+			return err
+		}
+		if !proof.Refresh.IsZero() {
+			c.refresh, c.id = proof.Refresh, secret.Value{}
+		}
+	}
+	sealed, err := s.keys.seal(r.Token, c)
+	switch {
+	case err != nil:
+		return err
+	case proof != nil:
+		r.Before = box{}
+	case r.Before.empty():
+		r.Before = r.Box
+	}
+	r.Box = sealed
+	return nil
+}
+
+// has reports whether the member's grant came of the refresh token that is
+// given. b.well may have ended that one since, for the one that is stored.
+func (s *Store) has(r Record, e Enrolment) bool {
+	if e.RefreshToken.IsZero() || !r.HasCredentials() {
+		return false
+	}
+	c, err := s.keys.open(r.Token, r.Box)
+	return err == nil && c.given == digest(e.RefreshToken)
+}
+
+// pin notes whose grants the member's are. It returns ErrIdentityMismatch for
+// one of another person.
+func (r *Record) pin(g bwell.Grant) error {
+	if g.PersonID != "" && r.PersonID != "" && g.PersonID != r.PersonID {
+		return ErrIdentityMismatch
+	}
+	r.PersonID = cmp.Or(r.PersonID, g.PersonID)
+	return nil
+}
+
+func possible(id string) bool {
+	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, control)
 }
 
 // control reports what moves a terminal's cursor, colours or directions.

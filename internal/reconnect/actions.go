@@ -34,6 +34,7 @@ const (
 	NotSupported     Refusal = "not_supported"
 	ReconnectInApp   Refusal = "reconnect_in_app"
 	IdentityRequired Refusal = "identity_required"
+	IdentityMismatch Refusal = "identity_mismatch"
 	TooMany          Refusal = "rate_limited"
 	Upstream         Refusal = "upstream"
 )
@@ -55,6 +56,8 @@ func (r Refusal) Error() string {
 		return "b.well refuses to activate the connection; the member reconnects in the app"
 	case IdentityRequired:
 		return "the member must verify their identity first"
+	case IdentityMismatch:
+		return "what was given is another person's; the member signs in again"
 	case TooMany:
 		return "this prompt was started too often; wait a few seconds"
 	default:
