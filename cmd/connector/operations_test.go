@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -199,6 +200,48 @@ func inWords(v time.Duration) string {
 		return fmt.Sprintf("%d min", v/time.Minute)
 	default:
 		return fmt.Sprintf("%v s", v.Seconds())
+	}
+}
+
+// The page says what the services for members take, answer and refuse with.
+func TestOperationsSaysHowToEnrolAndPoll(t *testing.T) {
+	said := rows(t, `sc\.svc\.v1\.member\.[a-z]+`)
+	refusals, err := schemaText("sc.svc.v1.refusal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range schemaNames() {
+		subject, ok := strings.CutSuffix(name, ".request")
+		if !ok || !strings.HasPrefix(subject, servicePrefix+".member.") {
+			continue
+		}
+		row := said[subject]
+		if len(row) != 3 {
+			t.Errorf("docs/operations.md should have a row of %s: request, answer, words", subject)
+			continue
+		}
+		for i, way := range []string{".request", ".reply"} {
+			raw, err := schemaText(subject + way)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var schema struct {
+				Properties map[string]any `json:"properties"`
+			}
+			if err := json.Unmarshal(raw, &schema); err != nil {
+				t.Fatal(err)
+			}
+			for field := range schema.Properties {
+				if !strings.Contains(row[i], `"`+field+`"`) {
+					t.Errorf("docs/operations.md does not speak of %s in the %s of %s", field, way[1:], subject)
+				}
+			}
+		}
+		for _, word := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(row[2], -1) {
+			if !strings.Contains(string(refusals), `"`+word[1]+`"`) {
+				t.Errorf("docs/operations.md has %s refuse with %s, which is no word of the schema", subject, word[1])
+			}
+		}
 	}
 }
 
