@@ -175,10 +175,6 @@ func (t memberTokens) fallBack(ctx context.Context, r Record, refusal error) (Re
 	return t.g.store.Get(ctx, t.m)
 }
 
-// proveWithin is how long b.well may take to say whether it takes what an
-// enrolment brings.
-const proveWithin = 20 * time.Second
-
 // Enrol is [Store.Enrol], and has b.well say at once whether it takes what is
 // given. It returns ErrReauthenticate if not, and ErrIdentityMismatch if that is
 // another person's; then nothing is changed. If b.well cannot be asked, it is
@@ -189,6 +185,12 @@ func (g *Grants) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
 		return g.store.Enrol(ctx, e)
 	}
 	m := g.store.keys.Tokenizer().Member(e.ID)
+	// Who did not wait for the answer may ask again.
+	release, err := memberTokens{g: g, m: m}.claim(ctx)
+	if err != nil {
+		return Record{}, false, err
+	}
+	defer release()
 	r, err := g.store.Get(ctx, m)
 	if err != nil && !errors.Is(err, ErrNotEnrolled) {
 		return Record{}, false, err
@@ -196,7 +198,7 @@ func (g *Grants) Enrol(ctx context.Context, e Enrolment) (Record, bool, error) {
 	if g.store.has(r, e) {
 		return g.store.Enrol(ctx, e)
 	}
-	asking, cancel := context.WithTimeout(ctx, proveWithin)
+	asking, cancel := context.WithTimeout(ctx, claimFor)
 	defer cancel()
 	grant, err := g.redeem(asking, c)
 	switch refusal := refused(err); {

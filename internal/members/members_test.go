@@ -608,6 +608,19 @@ func TestEnrolledAtOnce(t *testing.T) {
 	if r, created, err := grants().Enrol(ctx, Enrolment{ID: "m-2", IDToken: secret.New("id-token")}); err != nil || !created || r.PersonID != "p" {
 		t.Errorf("at once: %t, %v", created, err)
 	}
+	given := secret.New(up.valid)
+	var wg sync.WaitGroup
+	for range 4 { // a request, and those who did not wait for its answer
+		wg.Go(func() {
+			if _, _, err := grants().Enrol(ctx, Enrolment{ID: "m-3", RefreshToken: given}); err != nil {
+				t.Errorf("one of many: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if _, err := grants().For(s.keys.Tokenizer().Member("m-3")).Access(ctx); err != nil {
+		t.Errorf("after many: %v", err)
+	}
 	if _, _, err := grants().Enrol(ctx, Enrolment{ID: "m\n"}); !errors.Is(err, ErrID) {
 		t.Errorf("an id of no member: %v", err)
 	}

@@ -184,7 +184,7 @@ func (s *Store) enrol(ctx context.Context, e Enrolment, proof *bwell.Grant) (Rec
 // take seals what an enrolment brings. A grant that works is given up only for
 // one that b.well has taken.
 func (s *Store) take(r *Record, e Enrolment, proof *bwell.Grant) error {
-	if s.has(*r, e) {
+	if proof == nil && s.has(*r, e) {
 		return nil
 	}
 	c := credentials{e.RefreshToken, e.IDToken, digest(e.RefreshToken)}
