@@ -251,7 +251,7 @@ func unreleased(ctx context.Context, log *events.Log, by string) (all []reconnec
 	err = log.Members(ctx, func(m events.MemberToken, head events.Head[events.Member]) error {
 		for _, c := range head.Snapshot.Connections {
 			episode, was := released[c.Token]
-			if c.FirstSight && !c.Removed() && c.State.Status.Broken() && !(was && episode == c.Episode) {
+			if c.FirstSight && !c.Removed() && c.State.Status.Broken() && (!was || episode != c.Episode) {
 				all = append(all, reconnect.ReleaseRequest{Member: m, Connection: c.Token, By: by})
 			}
 		}

@@ -32,7 +32,7 @@ var (
 	value   = regexp.MustCompile("`[^`]*`")
 	unknown = regexp.MustCompile(`field (\S+) not found in type \S+`)
 	tag     = regexp.MustCompile(`!!(\w+)`)
-	list    = regexp.MustCompile("cannot unmarshal \\S+ a value into \\[\\]\\S+")
+	list    = regexp.MustCompile(`cannot unmarshal \S+ a value into \[\]\S+`)
 	goType  = regexp.MustCompile(`into [a-z]+\.(\w+)`)
 )
 
