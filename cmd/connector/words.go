@@ -127,7 +127,7 @@ func (l *listener) say(ctx context.Context, field, word string) {
 	if word != "" {
 		line = line.Str("word", word)
 	}
-	line.Msg("b.well says something that is not known; nothing is dropped, and the event has it as it was said")
+	line.Msg("b.well says something that is not known; the event has a word as it was said, and no time where none could be read")
 }
 
 func (l *listener) readings() []console.Reading {
