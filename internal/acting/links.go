@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/smartconnect/connector/internal/audit"
+	"github.com/smartconnect/connector/internal/conflict"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/reconnect"
 )
@@ -223,7 +224,7 @@ func (l *Links) visit(w http.ResponseWriter, r *http.Request, tapped bool) {
 func (l *Links) act(w http.ResponseWriter, r *http.Request, m events.MemberToken, said link) {
 	ctx := r.Context()
 	revision, err := l.config.Used.Create(ctx, said.key(), nil, jetstream.KeyTTL(said.expires.Sub(l.config.Now())+clocksDiffer))
-	if exists(err) {
+	if conflict.Is(err) {
 		l.show(w, r, pageUsed, said)
 		return
 	}
@@ -280,14 +281,6 @@ func (l link) key() string { return hex.EncodeToString(l.nonce[:]) }
 // log says what became of a visit. The token is never logged.
 func (l link) log(ctx context.Context, why string) {
 	zerolog.Ctx(ctx).Info().Str("prompt", l.prompt).Str("why", why).Msg("link opened")
-}
-
-// exists reports whether err says that the link was claimed before.
-func exists(err error) bool {
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
-	}
-	return errors.Is(err, jetstream.ErrKeyExists)
 }
 
 func (l *Links) used(ctx context.Context, said link) (bool, error) {

@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"github.com/smartconnect/connector/internal/conflict"
 )
 
 // The stream keeps so many messages of a subject and drops the oldest for a new
@@ -150,17 +152,10 @@ func (e *endpoint) noteGap(ctx context.Context, now time.Time) error {
 			return err
 		}
 		_, err = e.bridge.bucket.Update(ctx, key, body, revision)
-		if !overtaken(err) {
+		if !conflict.Is(err) {
 			return err
 		}
 	}
-}
-
-// overtaken reports that another bridge wrote first.
-func overtaken(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return errors.Is(err, jetstream.ErrKeyExists) ||
-		ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
 func readGaps(ctx context.Context, bucket jetstream.KeyValue, key string) (g Losses, revision uint64, err error) {

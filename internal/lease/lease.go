@@ -15,6 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/smartconnect/connector/internal/conflict"
 )
 
 // A Lease is one replica's part in a key that one holds at a time. It is safe
@@ -65,7 +67,7 @@ func (l *Lease) Take(ctx context.Context) (taken bool, err error) {
 		l.set(revision, started)
 		return true, nil
 	}
-	if !overtaken(err) {
+	if !conflict.Is(err) {
 		return false, fmt.Errorf("take lease %s: %w", l.key, err)
 	}
 	held, err := l.replica.kv.Get(ctx, l.key)
@@ -104,7 +106,7 @@ func (l *Lease) write(ctx context.Context, expected ...jetstream.PublishOpt) (he
 	ack, err := l.replica.js.PublishMsg(ctx,
 		&nats.Msg{Subject: "$KV." + l.replica.kv.Bucket() + "." + l.key, Data: l.replica.value()},
 		append(expected, jetstream.WithMsgTTL(l.replica.life))...)
-	if overtaken(err) {
+	if conflict.Is(err) {
 		l.Forget()
 		return false, nil
 	}
@@ -113,14 +115,6 @@ func (l *Lease) write(ctx context.Context, expected ...jetstream.PublishOpt) (he
 	}
 	l.set(ack.Sequence, started)
 	return true, nil
-}
-
-// overtaken reports whether err means that another was first. Any other refusal
-// of the broker, such as that it has no storage left, says nothing of others.
-func overtaken(err error) bool {
-	api, refused := errors.AsType[*jetstream.APIError](err)
-	return refused && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) ||
-		errors.Is(err, jetstream.ErrKeyExists)
 }
 
 // Drop gives the lease back. If that fails it runs out by itself.

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/smartconnect/connector/internal/bwell"
+	"github.com/smartconnect/connector/internal/conflict"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/secret"
 )
@@ -315,7 +316,7 @@ func (t memberTokens) claim(ctx context.Context) (release func(), err error) {
 				_ = t.g.claims.Delete(ctx, key, jetstream.LastRevision(revision))
 			}, nil
 		}
-		if !overtaken(err) {
+		if !conflict.Is(err) {
 			return nil, fmt.Errorf("claim the grant of %s: %w", t.m, err)
 		}
 		select {

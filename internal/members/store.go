@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/smartconnect/connector/internal/bwell"
+	"github.com/smartconnect/connector/internal/conflict"
 	"github.com/smartconnect/connector/internal/events"
 	"github.com/smartconnect/connector/internal/secret"
 )
@@ -104,7 +105,7 @@ func (s *Store) Bind(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !overtaken(err) {
+		if !conflict.Is(err) {
 			return fmt.Errorf("note whose keys these are: %w", err)
 		}
 	}
@@ -239,15 +240,6 @@ func control(r rune) bool { return unicode.In(r, unicode.C, unicode.Zl, unicode.
 // errOvertaken reports that the record has changed since it was read.
 var errOvertaken = errors.New("members: the record has changed")
 
-// overtaken reports whether err means that another wrote first. Any other
-// refusal of the broker, such as that it has no storage left, says nothing of
-// others.
-func overtaken(err error) bool {
-	api, refused := errors.AsType[*jetstream.APIError](err)
-	return refused && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) ||
-		errors.Is(err, jetstream.ErrKeyExists)
-}
-
 // put writes r over the revision it was read at.
 func (s *Store) put(ctx context.Context, r *Record) error {
 	body, err := json.Marshal(r)
@@ -260,7 +252,7 @@ func (s *Store) put(ctx context.Context, r *Record) error {
 	} else {
 		revision, err = s.kv.Update(ctx, string(r.Token), body, r.revision)
 	}
-	if overtaken(err) {
+	if conflict.Is(err) {
 		return errOvertaken
 	}
 	if err != nil {
