@@ -97,7 +97,6 @@ func New(c Config) (*Consumer, error) {
 func (c *Consumer) Run(ctx context.Context) error {
 	work := context.WithoutCancel(ctx) // a stop must not abort the message in hand
 	var inHand sync.WaitGroup
-	inHand.Go(func() { c.first(ctx) })
 	slots := make(chan struct{}, c.Workers)
 	sub, err := c.Source.Consume(func(m jetstream.Msg) {
 		slots <- struct{}{}
@@ -109,6 +108,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reconnect: consume: %w", err)
 	}
+	inHand.Go(func() { c.first(ctx) })
 	<-ctx.Done()
 	sub.Drain()
 	<-sub.Closed()

@@ -395,17 +395,16 @@ func (pl *plan) connection(c events.MemberConnection) {
 		v.Outcome = Withdrawn
 	case j.want == resolve, j.want == withdraw:
 		v.Outcome = Nothing
-	case isOpen && !pl.now.Before(asked.ExpiresAt) && j.row != 2:
-		// The opening promised when it becomes inert; a hold does not prolong it. What
-		// works is resolved, as soon as that holds.
+	case j.row == 2 && isOpen:
+		// It works, and is resolved when that holds, whenever it would have expired.
+	case isOpen && !pl.now.Before(asked.ExpiresAt):
+		// The opening promised when it becomes inert; a hold does not prolong it.
 		pl.close(&asked, prompt, events.PromptExpired, reasonExpired, c.FlapCount, nil)
 		asked.ExpiredAt = pl.now
 		pl.put(asked)
 		v.Outcome = Expired
 	case j.want == hold && isOpen:
-		if j.row != 2 {
-			pl.lookAt(asked.ExpiresAt)
-		}
+		pl.lookAt(asked.ExpiresAt)
 	case j.reason == reasonActivating && asked.ActivatedAt.IsZero():
 		asked.ActivatedAt = pl.now
 		pl.put(asked)
