@@ -59,6 +59,7 @@ func (k *desk) work(f func(*lane, delivery) (answer func())) {
 			return
 		}
 		d := k.queue[0]
+		k.queue[0] = delivery{} // or its body would be kept
 		k.queue = k.queue[1:]
 		l := k.lanes[d.lane]
 		if l == nil {
@@ -74,6 +75,7 @@ func (k *desk) work(f func(*lane, delivery) (answer func())) {
 			answer := f(l, d)
 			k.mu.Lock()
 			answer()
+			l.has[0] = delivery{}
 			l.has = l.has[1:]
 			k.room++
 			k.space.Signal()
